@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make images         every image of this tree as build/images/<name>.tar (`docker save` archives)
+# make images-oci     pause and busybox once more as OCI layouts, plain and gzipped
+# make test-images    run the programs on loopback and check the archives
+#
+# Nothing is pulled: the programs are ours, linked statically with musl, and busybox is Debian's
+# busybox-static package. A reference of an image is spelled whole, so that it never means a hub's.
+
+IMG_BUSYBOX_TAG ?= 1.36
+IMG_AGNHOST_TAG ?= 2.53
+IMG_HELLO_TAGS  ?= v1 v2
+
+IMG     := build/images
+IMG_CC  := $(CCACHE) musl-gcc
+IMG_CFLAGS := -std=gnu17 -D_GNU_SOURCE -Os $(WARN) -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables
+IMG_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,noseparate-code
+
+IMG_SERVER_SRC := $(sort $(wildcard images/testserver/*.c))
+IMG_SERVER_OBJ := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj/%.o)
+
+IMG_TARS := $(IMG)/pause.tar $(IMG)/busybox.tar $(IMG)/agnhost.tar $(IMG)/nonewprivs.tar \
+	$(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar)
+
+.PHONY: images images-oci test-images
+images: $(IMG_TARS)
+images-oci: $(IMG)/oci/pause.tar $(IMG)/oci/pause-gzip.tar $(IMG)/oci/busybox.tar $(IMG)/oci/busybox-gzip.tar
+
+# ---- programs ---------------------------------------------------------------------------------
+$(IMG)/obj/%.o: images/%.c
+	@mkdir -p $(@D)
+	$(IMG_CC) $(IMG_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(IMG)/bin/testserver: $(IMG_SERVER_OBJ)
+	@mkdir -p $(@D)
+	musl-gcc $(IMG_LDFLAGS) -o $@ $^
+
+$(IMG)/bin/pause: $(IMG)/obj/pause/pause.o
+	@mkdir -p $(@D)
+	musl-gcc $(IMG_LDFLAGS) -o $@ $^
+
+$(IMG)/bin/nonewprivs: $(IMG)/obj/nonewprivs/nonewprivs.o
+	@mkdir -p $(@D)
+	musl-gcc $(IMG_LDFLAGS) -o $@ $^
+
+# The installed busybox where it is the static one; else the package is unpacked here, not installed.
+$(IMG)/bin/busybox: images/get-busybox
+	@mkdir -p $(@D)
+	images/get-busybox $@
+
+# ---- images -----------------------------------------------------------------------------------
+IMG_PACK = @echo "image $@"; images/pack
+$(IMG_TARS) $(IMG)/oci/pause.tar $(IMG)/oci/pause-gzip.tar $(IMG)/oci/busybox.tar $(IMG)/oci/busybox-gzip.tar: images/pack
+
+$(IMG)/pause.tar: images/pause/pause.image $(IMG)/bin/pause
+	$(IMG_PACK) $< $@
+
+$(IMG)/busybox.tar: images/busybox.image images/busybox.layer $(IMG)/bin/busybox
+	$(IMG_PACK) -D TAG=$(IMG_BUSYBOX_TAG) $< $@
+
+$(IMG)/agnhost.tar: images/agnhost.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver
+	$(IMG_PACK) -D TAG=$(IMG_AGNHOST_TAG) $< $@
+
+$(IMG)/nonewprivs.tar: images/nonewprivs/nonewprivs.image $(IMG)/bin/nonewprivs
+	$(IMG_PACK) $< $@
+
+$(IMG)/hello-%.tar: images/hello.image $(IMG)/bin/testserver
+	$(IMG_PACK) -D VERSION=$* $< $@
+
+$(IMG)/oci/pause.tar: images/pause/pause.image $(IMG)/bin/pause
+	$(IMG_PACK) --oci $< $@
+$(IMG)/oci/pause-gzip.tar: images/pause/pause.image $(IMG)/bin/pause
+	$(IMG_PACK) --oci --gzip $< $@
+$(IMG)/oci/busybox.tar: images/busybox.image images/busybox.layer $(IMG)/bin/busybox
+	$(IMG_PACK) --oci -D TAG=$(IMG_BUSYBOX_TAG) $< $@
+$(IMG)/oci/busybox-gzip.tar: images/busybox.image images/busybox.layer $(IMG)/bin/busybox
+	$(IMG_PACK) --oci --gzip -D TAG=$(IMG_BUSYBOX_TAG) $< $@
+
+# The pause image as C, so that the one program can start pods with no other file.
+build/gen/pause_image.c: $(IMG)/pause.tar
+	@mkdir -p $(@D)
+	@{ echo '/* Made from $<. */'; echo '#include "pause_image.h"'; \
+	  echo 'const unsigned char pause_image[] = {'; \
+	  od -An -v -tu1 $< | sed 's/  */,/g;s/^,//;s/$$/,/'; echo '};'; \
+	  echo 'const size_t pause_image_len = sizeof(pause_image);'; } >$@.new
+	@{ echo '/* The archive of the pause image, as docker save writes it. */'; echo '#ifndef PAUSE_IMAGE_H'; \
+	  echo '#define PAUSE_IMAGE_H'; echo '#include <stddef.h>'; echo 'extern const unsigned char pause_image[];'; \
+	  echo 'extern const size_t pause_image_len;'; echo '#endif'; } >build/gen/pause_image.h
+	@mv -f $@.new $@
+build/gen/pause_image.h: build/gen/pause_image.c ;
+
+-include $(shell find $(IMG)/obj -name '*.d' 2>/dev/null)
