@@ -7,9 +7,14 @@
 # Nothing is pulled: the programs are ours, linked statically with musl, and busybox is Debian's
 # busybox-static package. A reference of an image is spelled whole, so that it never means a hub's.
 
-IMG_BUSYBOX_TAG ?= 1.36
-IMG_AGNHOST_TAG ?= 2.53
-IMG_HELLO_TAGS  ?= v1 v2
+# Names and tags. A conformance run wants its own: make images IMG_REPO=my.registry:5000/e2e ...
+IMG_REPO         ?= coracle.local
+IMG_BUSYBOX_TAG  ?= 1.36
+IMG_AGNHOST_TAG  ?= 2.53
+IMG_DEMO_TAG     ?= 1.7
+IMG_HELLO_TAGS   ?= v1 v2
+IMG_HTTPD_TAGS   ?= 2.4.38-4 2.4.39-4
+IMG_NGINX_TAGS   ?= 1.14-4 1.15-4
 
 IMG     := build/images
 IMG_CC  := $(CCACHE) musl-gcc
@@ -21,7 +26,8 @@ IMG_SERVER_SRC := $(sort $(wildcard images/testserver/*.c))
 IMG_SERVER_OBJ := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj/%.o)
 
 IMG_TARS := $(IMG)/pause.tar $(IMG)/busybox.tar $(IMG)/agnhost.tar $(IMG)/nonewprivs.tar \
-	$(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar)
+	$(IMG)/kitten.tar $(IMG)/nautilus.tar $(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar) \
+	$(IMG_HTTPD_TAGS:%=$(IMG)/httpd-%.tar) $(IMG_NGINX_TAGS:%=$(IMG)/nginx-%.tar)
 
 .PHONY: images images-oci test-images
 images: $(IMG_TARS)
@@ -50,7 +56,7 @@ $(IMG)/bin/busybox: images/get-busybox
 	images/get-busybox $@
 
 # ---- images -----------------------------------------------------------------------------------
-IMG_PACK = @echo "image $@"; images/pack
+IMG_PACK = @echo "image $@"; images/pack -D REPO=$(IMG_REPO)
 $(IMG_TARS) $(IMG)/oci/pause.tar $(IMG)/oci/pause-gzip.tar $(IMG)/oci/busybox.tar $(IMG)/oci/busybox-gzip.tar: images/pack
 
 $(IMG)/pause.tar: images/pause/pause.image $(IMG)/bin/pause
@@ -67,6 +73,15 @@ $(IMG)/nonewprivs.tar: images/nonewprivs/nonewprivs.image $(IMG)/bin/nonewprivs
 
 $(IMG)/hello-%.tar: images/hello.image $(IMG)/bin/testserver
 	$(IMG_PACK) -D VERSION=$* $< $@
+
+$(IMG)/httpd-%.tar: images/webserver/httpd.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver
+	$(IMG_PACK) -D TAG=$* $< $@
+
+$(IMG)/nginx-%.tar: images/webserver/nginx.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver
+	$(IMG_PACK) -D TAG=$* $< $@
+
+$(IMG)/kitten.tar $(IMG)/nautilus.tar: images/demo.image $(IMG)/bin/testserver
+	$(IMG_PACK) -D NAME=$(basename $(@F)) -D TAG=$(IMG_DEMO_TAG) $< $@
 
 $(IMG)/oci/pause.tar: images/pause/pause.image $(IMG)/bin/pause
 	$(IMG_PACK) --oci $< $@

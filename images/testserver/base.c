@@ -8,6 +8,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -274,6 +275,32 @@ void log_line(const char *fmt, ...) {
 	strftime(stamp, sizeof(stamp), "%Y/%m/%d %H:%M:%S", &tm);
 	/* One call, one write: lines of several threads do not mix. */
 	dprintf(STDERR_FILENO, "%s %s\n", stamp, text);
+}
+
+bool out_line(const char *fmt, ...) {
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vdprintf(STDOUT_FILENO, fmt, ap);
+	va_end(ap);
+	return n >= 0 && fd_write_all(STDOUT_FILENO, S("\n"));
+}
+
+bool file_read(const char *path, struct buf *out, struct err *err) {
+	auto_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char bytes[8192];
+	ssize_t n;
+
+	if (fd < 0) {
+		return err_sys(err, "open %s", path);
+	}
+	while ((n = read(fd, bytes, sizeof(bytes))) > 0) {
+		if (!buf_add(out, (struct str){ bytes, (size_t)n })) {
+			return err_set(err, "read %s: the file is too large", path);
+		}
+	}
+	return n == 0 || err_sys(err, "read %s", path);
 }
 
 void *xcalloc(size_t n, size_t size) {

@@ -83,6 +83,8 @@ void json_string(struct buf *b, struct str s);
  * False when json is no object, is malformed before the member, or has no such member.
  */
 NODISCARD bool json_member(struct str json, struct str name, struct str *ret);
+/* The object's member number `at`: raw key and raw value. False behind the last one. */
+NODISCARD bool json_member_at(struct str json, size_t at, struct str *ret_key, struct str *ret_value);
 /* Decodes a raw JSON string into `out`. */
 NODISCARD bool json_unquote(struct str raw, struct buf *out);
 
@@ -100,6 +102,12 @@ int64_t now_ms(void);
 
 /* This machine's name; "localhost" when it has none. */
 struct str host_name(void);
+
+/* One line to stdout; false when nobody takes it. */
+NODISCARD bool out_line(const char *fmt, ...) PRINTF(1, 2);
+
+/* Reads a whole file, up to the buffer's limit. */
+NODISCARD bool file_read(const char *path, struct buf *out, struct err *err);
 
 /* One line to stderr, with the time in front. */
 void log_line(const char *fmt, ...) PRINTF(1, 2);

@@ -71,8 +71,8 @@ struct http_request {
 	struct str body;
 	char peer[64];  /* "10.0.0.7:41234", "[fd00::7]:41234" */
 	char local[64]; /* where it arrived */
-	/* True when `name` is a parameter of the query or of a form body; its value goes to `out`. */
 };
+/* True when `name` is a parameter of the query or of a form body; its value goes to `out`. */
 bool http_request_param(const struct http_request *req, struct str name, struct buf *out);
 
 struct http_reply {
@@ -87,8 +87,14 @@ struct http_reply {
 	void *sent_arg;
 };
 
-/* Replaces the answer by a status and one line of text. */
+/* Replaces the answer by a status and a text. */
 void http_reply_text(struct http_reply *reply, int status, const char *fmt, ...) PRINTF(3, 4);
+
+/* Sends the client to `location`: 302 unless `status` says otherwise. Refuses line breaks in it. */
+void http_reply_redirect(struct http_reply *reply, struct str location, int status);
+
+/* Answers with the file at `root` plus the request's path; a folder's index.html, else its listing. */
+void http_reply_file(struct http_reply *reply, const struct http_request *req, const char *root);
 
 typedef void (*http_handler)(void *arg, const struct http_request *req, struct http_reply *reply);
 
@@ -102,11 +108,9 @@ struct http_server;
 
 /*
  * Listens on `port` (0: any free one) on all addresses and answers on threads of its own. Says where
- * it listens on stderr. `handle` runs on many threads at once. With `override` not NULL a request's
- * first line is replaced by it before it is parsed.
+ * it listens on stderr. `handle` runs on many threads at once. The server lives until the program ends.
  */
-NODISCARD bool http_server_start(int64_t port, http_handler handle, void *arg, const char *override,
-	struct http_server **ret, struct err *err);
+NODISCARD bool http_server_start(int64_t port, http_handler handle, void *arg, struct http_server **ret, struct err *err);
 int http_server_port(const struct http_server *server);
 
 /* From now on each answer asks its client to close the connection. */

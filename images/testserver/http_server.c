@@ -9,6 +9,7 @@
 #include "http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,7 +28,6 @@ struct http_server {
 	int wake[2];
 	http_handler handle;
 	void *arg;
-	struct str override; /* own copy; empty when there is none */
 	atomic_bool draining;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -178,23 +178,12 @@ static bool fill(struct connection *c, int64_t deadline) {
 	return n > 0 && buf_add(&c->in, (struct str){ bytes, (size_t)n });
 }
 
-static void override_first_line(struct connection *c) {
-	struct str rest = buf_str(&c->in), override = c->server->override;
-	struct buf out = { .max = c->in.max };
-
-	str_cut(&rest, '\n');
-	buf_addf(&out, "%.*s\r\n", STR_ARG(override));
-	buf_add(&out, rest);
-	buf_release(&c->in);
-	c->in = out;
-}
-
 /* Reads one whole request into c->req; *ret_used bytes of c->in are its. `chunks` holds a chunked body. */
 static bool request_read(struct connection *c, struct buf *chunks, size_t *ret_used) {
 	int64_t deadline = now_ms() + (c->in.len ? HTTP_REQUEST_MS : HTTP_IDLE_MS);
 	struct http_head *head = &c->req.head;
 	size_t used = 0, body_used = 0;
-	bool overridden = false, continued = false;
+	bool continued = false;
 
 	for (;;) {
 		enum http_parse parsed = HTTP_PARSE_MORE;
@@ -203,10 +192,6 @@ static bool request_read(struct connection *c, struct buf *chunks, size_t *ret_u
 		/* RFC 9112 section 2.2: an empty line before a request is passed over. */
 		while (c->in.len > 0 && (c->in.ptr[0] == '\r' || c->in.ptr[0] == '\n')) {
 			buf_consume(&c->in, 1);
-		}
-		if (c->in.len > 0 && c->server->override.len > 0 && !overridden && memchr(c->in.ptr, '\n', c->in.len)) {
-			override_first_line(c);
-			overridden = true;
 		}
 		if (c->in.len > 0) {
 			parsed = http_parse_request(buf_str(&c->in), head, &used);
@@ -358,22 +343,20 @@ static void *accept_run(void *arg) {
 	return NULL;
 }
 
-bool http_server_start(int64_t port, http_handler handle, void *arg, const char *override,
-	struct http_server **ret, struct err *err) {
+bool http_server_start(int64_t port, http_handler handle, void *arg, struct http_server **ret, struct err *err) {
 	struct http_server *s = xcalloc(1, sizeof(*s)); /* lives until the program ends */
 
 	*s = (struct http_server){ .handle = handle, .arg = arg, .accepting = true };
-	s->override = str_from(override && *override ? str_dup(str_from(override)) : "");
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
-	if (pipe(s->wake) != 0) {
+	*ret = s; /* before its first request */
+	if (pipe2(s->wake, O_CLOEXEC) != 0) {
 		return err_sys(err, "pipe");
 	}
 	if (!net_listen(SOCK_STREAM, port, &s->listener, &s->port, err) || !thread_start(accept_run, s, err)) {
 		return false;
 	}
 	log_line("listening on TCP port %d", s->port);
-	*ret = s;
 	return true;
 }
 

@@ -137,34 +137,62 @@ static bool skip_value(struct str *s, int depth) {
 	return s->ptr != start.ptr;
 }
 
-bool json_member(struct str json, struct str name, struct str *ret) {
+/* Reads one `"key": value` off the front of `json`. */
+static bool member_read(struct str *json, struct str *ret_key, struct str *ret_value) {
+	skip_space(json);
+	*ret_key = *json;
+	if (!skip_string(json)) {
+		return false;
+	}
+	ret_key->len = (size_t)(json->ptr - ret_key->ptr);
+	if (!skip_char(json, ':')) {
+		return false;
+	}
+	skip_space(json);
+	*ret_value = *json;
+	if (!skip_value(json, 0)) {
+		return false;
+	}
+	ret_value->len = (size_t)(json->ptr - ret_value->ptr);
+	return true;
+}
+
+bool json_member_at(struct str json, size_t at, struct str *ret_key, struct str *ret_value) {
+	struct str key, value;
+
 	if (!skip_char(&json, '{')) {
 		return false;
 	}
-	do {
-		auto_buf struct buf key = { 0 };
-		struct str raw, value;
+	for (size_t i = 0; member_read(&json, &key, &value); i++) {
+		if (i == at) {
+			*ret_key = key;
+			*ret_value = value;
+			return true;
+		}
+		if (!skip_char(&json, ',')) {
+			break;
+		}
+	}
+	return false;
+}
 
-		skip_space(&json);
-		raw = json;
-		if (!skip_string(&json)) {
-			return false;
-		}
-		raw.len = (size_t)(json.ptr - raw.ptr);
-		if (!skip_char(&json, ':')) {
-			return false;
-		}
-		skip_space(&json);
-		value = json;
-		if (!skip_value(&json, 0)) {
-			return false;
-		}
-		value.len = (size_t)(json.ptr - value.ptr);
-		if (json_unquote(raw, &key) && str_eq(buf_str(&key), name)) {
+bool json_member(struct str json, struct str name, struct str *ret) {
+	struct str key, value;
+
+	if (!skip_char(&json, '{')) {
+		return false;
+	}
+	while (member_read(&json, &key, &value)) {
+		auto_buf struct buf text = { 0 };
+
+		if (json_unquote(key, &text) && str_eq(buf_str(&text), name)) {
 			*ret = value;
 			return true;
 		}
-	} while (skip_char(&json, ','));
+		if (!skip_char(&json, ',')) {
+			break;
+		}
+	}
 	return false;
 }
 

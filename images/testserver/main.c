@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <string.h>
 
+int main_argc;
+char **main_argv;
+
 static const struct command {
 	const char *name;
 	const char *help;
@@ -42,6 +45,8 @@ int main(int argc, char **argv) {
 	const char *called = argc > 0 ? slash ? slash + 1 : argv[0] : "agnhost";
 	const struct command *command = command_find(called);
 
+	main_argc = argc;
+	main_argv = argv;
 	term_init();
 	if (command) {
 		return command->run(argc, argv);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool duration(struct str s, int64_t *ret_ms) {
+bool opt_duration(struct str s, int64_t *ret_ms) {
 	static const struct { struct str name; int64_t ms; } units[] = {
 		{ S("ms"), 1 }, { S("s"), 1000 }, { S("m"), 60000 }, { S("h"), 3600000 },
 	};
@@ -59,7 +59,7 @@ static bool opt_set(const struct opt *opt, const char *value) {
 	case OPT_INT:
 		return str_int(s, INT64_MIN + 1, INT64_MAX, opt->into);
 	case OPT_DURATION:
-		return duration(s, opt->into);
+		return opt_duration(s, opt->into);
 	case OPT_BOOL:
 		*(bool *)opt->into = str_eq(s, S("true")) || str_eq(s, S("1"));
 		return *(bool *)opt->into || str_eq(s, S("false")) || str_eq(s, S("0"));

@@ -34,4 +34,7 @@ struct opt_rest {
  */
 struct opt_rest opt_parse(int argc, char **argv, const char *usage, const struct opt *opts, size_t opts_len);
 
+/* Reads a duration; false when `s` is none. */
+NODISCARD bool opt_duration(struct str s, int64_t *ret_ms);
+
 #endif
