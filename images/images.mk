@@ -105,4 +105,9 @@ build/gen/pause_image.c: $(IMG)/pause.tar
 	@mv -f $@.new $@
 build/gen/pause_image.h: build/gen/pause_image.c ;
 
+
+
+test-images: images images-oci build/gen/pause_image.c
+	@python3 tests/images/images_test.py
+
 -include $(shell find $(IMG)/obj -name '*.d' 2>/dev/null)

@@ -11,6 +11,7 @@
 #include "opt.h"
 #include "udp.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -235,6 +236,18 @@ static void on_exit_path(void *arg, const struct http_request *req, struct http_
 	}
 }
 
+/* Adds `name` in the usual spelling: X-Forwarded-For. */
+static void header_name(struct buf *out, struct str name) {
+	bool first = true;
+
+	for (size_t i = 0; i < name.len; i++) {
+		char c = (char)(first ? toupper((unsigned char)name.ptr[i]) : tolower((unsigned char)name.ptr[i]));
+
+		buf_add(out, (struct str){ &c, 1 });
+		first = c == '-';
+	}
+}
+
 static void on_header(void *arg, const struct http_request *req, struct http_reply *reply) {
 	auto_param key = param(req, S("key"));
 
@@ -245,8 +258,11 @@ static void on_header(void *arg, const struct http_request *req, struct http_rep
 	}
 	buf_add(&reply->body, S("{"));
 	for (size_t i = 0; i < req->head.headers_len; i++) {
+		auto_buf struct buf name = { 0 };
+
 		buf_add(&reply->body, i ? S(",") : S(""));
-		json_string(&reply->body, req->head.headers[i].name);
+		header_name(&name, req->head.headers[i].name);
+		json_string(&reply->body, buf_str(&name));
 		buf_add(&reply->body, S(":["));
 		json_string(&reply->body, req->head.headers[i].value);
 		buf_add(&reply->body, S("]"));
