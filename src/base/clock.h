@@ -36,7 +36,7 @@ struct str time_format(nsec_t wall, char out[TIME_TEXT_MAX]);
 struct str time_format_micro(nsec_t wall, char out[TIME_TEXT_MAX]);
 /* Nanoseconds, as CRI logs and RFC3339Nano print (fixed nine digits). */
 struct str time_format_nano(nsec_t wall, char out[TIME_TEXT_MAX]);
-/* Any RFC 3339 text with offset and fraction. False when it is not one. */
+/* Any RFC 3339 text with offset and fraction. False when it is not one. Beyond nsec_t (before 1678, after 2261): the nearest. */
 NODISCARD bool time_parse(struct str text, nsec_t *ret);
 /* Go's time.Duration text: "1h2m3.5s", "300ms". False when it is not one. */
 NODISCARD bool duration_parse(struct str text, nsec_t *ret);

@@ -12,10 +12,10 @@
 NODISCARD bool file_read(const char *path, struct buf *ret, struct err *err);
 /* Writes beside it, flushes, renames over: readers see the old or the new whole. */
 NODISCARD bool file_write(const char *path, struct str bytes, mode_t mode, struct err *err);
-/* As it is, without flush or rename: /proc, /sys, cgroup files. */
+/* Into a file that exists, as it is, without flush or rename: /proc, /sys, cgroup files. */
 NODISCARD bool file_put(const char *path, struct str bytes, struct err *err);
 NODISCARD bool dir_make(const char *path, mode_t mode, struct err *err); /* with its parents */
-/* Removes a tree; never crosses a mount point, never follows a link. A missing path is success. */
+/* Removes a tree; a mount point in it is a failure and stays whole, links are not followed. A missing path is success. */
 NODISCARD bool dir_remove(const char *path, struct err *err);
 bool file_exists(const char *path);
 

@@ -3,7 +3,8 @@
  * log.h - constant messages, keyed facts, one line each on stderr:
  *     2026-11-21T05:46:00.123Z info scheduler pod bound pod=default/a node=n1
  * error: an operator must act. warn: we went on. info: a change the cluster sees. debug: switched on
- * per component at run time. No secrets, no bodies. Any thread; a line is one write.
+ * per component at run time. No secrets, no bodies. Any thread; a line is one write, at most 4096 bytes.
+ * Facts with empty text are left out.
  *
  *     log_info("scheduler", "pod bound", kv_str("pod", key), kv_int("revision", rev));
  */
