@@ -18,7 +18,7 @@ IMG_NGINX_TAGS   ?= 1.14-4 1.15-4
 
 IMG     := build/images
 IMG_CC  := $(CCACHE) musl-gcc
-IMG_CFLAGS := -std=gnu17 -D_GNU_SOURCE -Os $(WARN) -ffunction-sections -fdata-sections \
+IMG_CFLAGS := -std=gnu17 -D_GNU_SOURCE -include src/base/banned.h -Os $(WARN) -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables
 IMG_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,noseparate-code
 
@@ -106,6 +106,12 @@ build/gen/pause_image.c: $(IMG)/pause.tar
 build/gen/pause_image.h: build/gen/pause_image.c ;
 
 
+
+# Unit tests of what computes without I/O; `make unit-images` runs them, in any MODE.
+IMG_UNIT_OBJ := $(patsubst %,$(OUT)/obj/images/testserver/%.o,base json http_parse hpack h2)
+$(OUT)/tests/images/%_test: $(OUT)/obj/tests/images/%_test.o $(IMG_UNIT_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka -lnghttp2 -lpthread
 
 test-images: images images-oci build/gen/pause_image.c
 	@python3 tests/images/images_test.py

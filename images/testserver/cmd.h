@@ -13,6 +13,7 @@
 	X(dns_suffix, "dns-suffix", "print the search list of resolv.conf")                                  \
 	X(entrypoint_tester, "entrypoint-tester", "print the words it was started with")                     \
 	X(etc_hosts, "etc-hosts", "print /etc/hosts")                                                        \
+	X(grpc_health_checking, "grpc-health-checking", "the gRPC health service, steered over HTTP")          \
 	X(guestbook, "guestbook", "a web front, a store and its copies")                                     \
 	X(liveness, "liveness", "a web server that is well for ten seconds")                                 \
 	X(logs_generator, "logs-generator", "print numbered lines evenly over a time")                       \

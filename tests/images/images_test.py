@@ -646,6 +646,54 @@ class OtherServersTest(unittest.TestCase):
                 self.assertEqual(json.loads(copy.get("/get?key=k")[1]), {"data": "v"})
 
 
+# A client's first bytes, and a call of grpc.health.v1.Health/Check; h2_test.c has a real client.
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
+
+
+def frame(kind, flags, stream, payload):
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+def grpc_check(port, service=b"", path=b"/grpc.health.v1.Health/Check"):
+    message = b"\x0a" + bytes([len(service)]) + service if service else b""
+    head = b"\x83\x86\x04" + bytes([len(path)]) + path
+    with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as s:
+        s.sendall(PREFACE + frame(1, 4, 1, head) + frame(0, 1, 1, b"\0" + len(message).to_bytes(4, "big") + message))
+        data, got, status = b"", b"", None
+        while status is None:
+            more = s.recv(65536)
+            if not more:
+                raise AssertionError("connection closed")
+            got += more
+            while len(got) >= 9 and len(got) >= 9 + int.from_bytes(got[:3], "big"):
+                size = int.from_bytes(got[:3], "big")
+                kind, flags, payload, got = got[3], got[4], got[9:9 + size], got[9 + size:]
+                if kind == 0:
+                    data += payload
+                if kind == 1 and flags & 1:
+                    status = int(re.search(rb"grpc-status.(\d+)", payload, re.S).group(1))
+        return status, data
+
+
+class GrpcTest(unittest.TestCase):
+    SERVING, NOT_SERVING = b"\0\0\0\0\2\x08\1", b"\0\0\0\0\2\x08\2"
+
+    def test_health(self):
+        with Server("grpc-health-checking", "--port=0", "--http-port=0", "--service=svc", ports=2) as s:
+            http, grpc = s.ports
+            self.assertEqual(grpc_check(grpc, b"svc"), (0, self.SERVING))
+            self.assertEqual(grpc_check(grpc), (5, b""))
+            self.assertEqual(grpc_check(grpc, b"svc", b"/grpc.health.v1.Health/Watch"), (12, b""))
+            self.assertEqual(s.get("/make-not-serving", http)[0], 200)
+            self.assertEqual(grpc_check(grpc, b"svc"), (0, self.NOT_SERVING))
+            self.assertEqual(s.get("/make-serving", http)[0], 200)
+            self.assertEqual(grpc_check(grpc, b"svc"), (0, self.SERVING))
+
+    def test_delay(self):
+        with Server("grpc-health-checking", "--port=0", "--http-port=0", "--delay-unhealthy-sec=0", ports=2) as s:
+            self.assertEqual(grpc_check(s.ports[1]), (0, self.NOT_SERVING))
+
+
 class ArchiveTest(unittest.TestCase):
     def archives(self):
         return sorted(f for f in os.listdir(IMAGES) if f.endswith(".tar"))
