@@ -12,6 +12,7 @@ IMG_REPO         ?= coracle.local
 IMG_BUSYBOX_TAG  ?= 1.36
 IMG_AGNHOST_TAG  ?= 2.53
 IMG_DEMO_TAG     ?= 1.7
+IMG_DNSUTILS_TAG ?= 1.7
 IMG_HELLO_TAGS   ?= v1 v2
 IMG_HTTPD_TAGS   ?= 2.4.38-4 2.4.39-4
 IMG_NGINX_TAGS   ?= 1.14-4 1.15-4
@@ -26,7 +27,7 @@ IMG_SERVER_SRC := $(sort $(wildcard images/testserver/*.c))
 IMG_SERVER_OBJ := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj/%.o)
 
 IMG_TARS := $(IMG)/pause.tar $(IMG)/busybox.tar $(IMG)/agnhost.tar $(IMG)/nonewprivs.tar \
-	$(IMG)/kitten.tar $(IMG)/nautilus.tar $(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar) \
+	$(IMG)/kitten.tar $(IMG)/nautilus.tar $(IMG)/jessie-dnsutils.tar $(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar) \
 	$(IMG_HTTPD_TAGS:%=$(IMG)/httpd-%.tar) $(IMG_NGINX_TAGS:%=$(IMG)/nginx-%.tar)
 
 .PHONY: images images-oci test-images
@@ -83,6 +84,9 @@ $(IMG)/nginx-%.tar: images/webserver/nginx.image images/busybox.layer $(IMG)/bin
 $(IMG)/kitten.tar $(IMG)/nautilus.tar: images/demo.image $(IMG)/bin/testserver
 	$(IMG_PACK) -D NAME=$(basename $(@F)) -D TAG=$(IMG_DEMO_TAG) $< $@
 
+$(IMG)/jessie-dnsutils.tar: images/dnsutils.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver
+	$(IMG_PACK) -D TAG=$(IMG_DNSUTILS_TAG) $< $@
+
 $(IMG)/oci/pause.tar: images/pause/pause.image $(IMG)/bin/pause
 	$(IMG_PACK) --oci $< $@
 $(IMG)/oci/pause-gzip.tar: images/pause/pause.image $(IMG)/bin/pause
@@ -108,7 +112,7 @@ build/gen/pause_image.h: build/gen/pause_image.c ;
 
 
 # Unit tests of what computes without I/O; `make unit-images` runs them, in any MODE.
-IMG_UNIT_OBJ := $(patsubst %,$(OUT)/obj/images/testserver/%.o,base json http_parse hpack h2)
+IMG_UNIT_OBJ := $(patsubst %,$(OUT)/obj/images/testserver/%.o,base json http_parse hpack h2 dns)
 $(OUT)/tests/images/%_test: $(OUT)/obj/tests/images/%_test.o $(IMG_UNIT_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka -lnghttp2 -lpthread

@@ -98,6 +98,17 @@ char *str_dup(struct str s) {
 bool err_set(struct err *err, const char *fmt, ...) {
 	va_list ap;
 
+	err->code = ERR_OTHER;
+	va_start(ap, fmt);
+	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+bool err_code(struct err *err, enum err_code code, const char *fmt, ...) {
+	va_list ap;
+
+	err->code = code;
 	va_start(ap, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
@@ -109,6 +120,7 @@ bool err_sys(struct err *err, const char *fmt, ...) {
 	size_t len;
 	va_list ap;
 
+	err->code = sys == ECONNREFUSED ? ERR_REFUSED : sys == ETIMEDOUT || sys == EAGAIN ? ERR_TIMEOUT : ERR_OTHER;
 	va_start(ap, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);

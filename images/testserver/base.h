@@ -45,11 +45,20 @@ char *str_dup(struct str s);
 
 /* ---- errors ---- */
 
+enum err_code {
+	ERR_NONE,
+	ERR_OTHER,
+	ERR_LOOKUP,  /* a name has no address */
+	ERR_REFUSED, /* nobody listens there */
+	ERR_TIMEOUT,
+};
 struct err {
+	enum err_code code;
 	char msg[320];
 };
-/* Both return false. err_sys appends errno's text. */
+/* All return false. err_set is for ERR_OTHER; err_sys takes the code from errno and appends its text. */
 bool err_set(struct err *err, const char *fmt, ...) PRINTF(2, 3);
+bool err_code(struct err *err, enum err_code code, const char *fmt, ...) PRINTF(3, 4);
 bool err_sys(struct err *err, const char *fmt, ...) PRINTF(2, 3);
 
 /* ---- a growing buffer with a ceiling ---- */

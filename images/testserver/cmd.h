@@ -9,11 +9,14 @@
 
 #define COMMANDS(X)                                                                                          \
 	X(connect, "connect", "try a connection and say what became of it")                                  \
+	X(curl, "curl", "one HTTP request")                                                                  \
+	X(dig, "dig", "ask a DNS server")                                                                    \
 	X(dns_server_list, "dns-server-list", "print the name servers of resolv.conf")                       \
 	X(dns_suffix, "dns-suffix", "print the search list of resolv.conf")                                  \
 	X(entrypoint_tester, "entrypoint-tester", "print the words it was started with")                     \
 	X(etc_hosts, "etc-hosts", "print /etc/hosts")                                                        \
-	X(grpc_health_checking, "grpc-health-checking", "the gRPC health service, steered over HTTP")          \
+	X(getent, "getent", "find the addresses of a name")                                                  \
+	X(grpc_health_checking, "grpc-health-checking", "the gRPC health service, steered over HTTP")           \
 	X(guestbook, "guestbook", "a web front, a store and its copies")                                     \
 	X(liveness, "liveness", "a web server that is well for ten seconds")                                 \
 	X(logs_generator, "logs-generator", "print numbered lines evenly over a time")                       \

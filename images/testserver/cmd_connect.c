@@ -9,8 +9,6 @@
 #include "http.h"
 #include "opt.h"
 
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -23,22 +21,32 @@ static int failed(const char *word, const char *why) {
 	return 1;
 }
 
-static int failed_sys(int sys) {
-	return failed(sys == ETIMEDOUT ? "TIMEOUT" : sys == ECONNREFUSED ? "REFUSED" : "OTHER", strerror(sys));
+static int failed_err(const struct err *err) {
+	static const char *const words[] = {
+		[ERR_NONE] = "OTHER", [ERR_OTHER] = "OTHER", [ERR_LOOKUP] = "DNS", [ERR_REFUSED] = "REFUSED", [ERR_TIMEOUT] = "TIMEOUT",
+	};
+
+	return failed(words[err->code], err->msg);
 }
 
 static int udp_ask(int fd, const char *data, int timeout_ms) {
+	struct err err = { 0 };
 	char bytes[2048];
 	ssize_t n;
 
 	if (dprintf(fd, "%s\n", data) < 0) {
-		return failed_sys(errno);
+		err_sys(&err, "write");
+		return failed_err(&err);
 	}
 	if (!net_readable(fd, timeout_ms)) {
 		return failed("TIMEOUT", "no answer");
 	}
 	n = read(fd, bytes, sizeof(bytes));
-	return n > 0 ? 0 : n == 0 ? failed("OTHER", "an empty answer") : failed_sys(errno);
+	if (n < 0) {
+		err_sys(&err, "read");
+		return failed_err(&err);
+	}
+	return n > 0 ? 0 : failed("OTHER", "an empty answer");
 }
 
 int cmd_connect(int argc, char **argv) {
@@ -52,10 +60,8 @@ int cmd_connect(int argc, char **argv) {
 	struct opt_rest rest = opt_parse(argc, argv, "[FLAG...] HOST:PORT", opts, ARRAY_LEN(opts));
 	bool udp = strcmp(protocol, "udp") == 0;
 	char host[256], *colon;
-	struct addrinfo hints = { .ai_socktype = udp ? SOCK_DGRAM : SOCK_STREAM }, *found = NULL;
 	struct err err = { 0 };
 	auto_fd int fd = -1;
-	int rc;
 
 	if (rest.argc != 1) {
 		return failed("UNKNOWN", "one HOST:PORT is needed");
@@ -71,15 +77,9 @@ int cmd_connect(int argc, char **argv) {
 		colon[-1] = '\0';
 		memmove(host, host + 1, strlen(host));
 	}
-	rc = getaddrinfo(host, colon + 1, &hints, &found);
-	if (rc != 0) {
-		return failed("DNS", gai_strerror(rc));
-	}
-	freeaddrinfo(found);
 	timeout_ms = timeout_ms > 0 && timeout_ms < INT32_MAX ? timeout_ms : TIMEOUT_DEFAULT_MS;
-	errno = 0;
-	if (!net_connect(host, colon + 1, hints.ai_socktype, (int)timeout_ms, &fd, &err)) {
-		return errno ? failed_sys(errno) : failed("OTHER", err.msg);
+	if (!net_connect(host, colon + 1, udp ? SOCK_DGRAM : SOCK_STREAM, (int)timeout_ms, &fd, &err)) {
+		return failed_err(&err);
 	}
 	return udp ? udp_ask(fd, udp_data, (int)timeout_ms) : 0;
 }

@@ -43,7 +43,7 @@ static bool more(int fd, int64_t deadline, struct buf *in, bool *ret_eof, struct
 	ssize_t n;
 
 	if (left <= 0 || !net_readable(fd, (int)left)) {
-		return err_set(err, "no answer in time");
+		return err_code(err, ERR_TIMEOUT, "no answer in time");
 	}
 	n = read(fd, bytes, sizeof(bytes));
 	if (n < 0) {

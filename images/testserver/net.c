@@ -114,7 +114,7 @@ bool net_connect(const char *host, const char *port, int type, int timeout_ms, i
 	int fd = -1;
 
 	if (rc != 0) {
-		return err_set(err, "lookup %s: %s", host, gai_strerror(rc));
+		return err_code(err, ERR_LOOKUP, "lookup %s: %s", host, gai_strerror(rc));
 	}
 	for (const struct addrinfo *a = found; a && fd < 0; a = a->ai_next) {
 		fd = connect_one(a, timeout_ms);

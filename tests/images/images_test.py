@@ -694,6 +694,164 @@ class GrpcTest(unittest.TestCase):
             self.assertEqual(grpc_check(s.ports[1]), (0, self.NOT_SERVING))
 
 
+class CurlTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("netexec", "--http-port=0", "--udp-port=-1")
+        cls.url = f"127.0.0.1:{cls.server.ports[0]}"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+
+    def test_requests(self):
+        url = self.url
+        cases = [
+            (["-g", "-q", "-s", f"http://{url}/echo?msg=hi"], 0, "hi"),
+            (["-gqsS", "--max-time", "15", "--connect-timeout", "1", f"{url}/echo?msg=hi"], 0, "hi"),
+            (["-s", f"http://localhost:{self.server.ports[0]}/echo?msg=a%20b#frag"], 0, "a b"),
+            (["-s", "-o", "/dev/null", "-w", "%{http_code}\\n", f"{url}/echo?code=404"], 0, "404\n"),
+            (["-sf", f"{url}/echo?code=404&msg=x"], 22, ""),
+            (["-s", "-X", "PUT", "-H", "X-Test: v", f"{url}/header?key=x-test"], 0, "v"),
+            (["-sd", "msg=posted", f"{url}/echo"], 0, "posted"),
+            (["-s", f"{url}/redirect?location=/echo%3Fmsg=there"], 0, '<a href="/echo?msg=there">there</a>\n'),
+            (["-sL", f"{url}/redirect?location=/echo%3Fmsg=there"], 0, "there"),
+            (["-s", "http://127.0.0.1:1/"], 7, ""),
+            (["-s", "-w", "%{http_code}", "http://127.0.0.1:1/"], 7, "000"),
+            (["-s", "https://127.0.0.1/"], 1, ""),
+            (["-s", "http://127.0.0.1:99999/"], 3, ""),
+            (["-s", "http:///x"], 3, ""),
+            (["-s"], 2, ""),
+            (["--no-such", url], 2, ""),
+        ]
+        for args, code, out in cases:
+            with self.subTest(args=args):
+                self.assertEqual(run("curl", *args)[:2], (code, out))
+        self.assertRegex(run("curl", "-sI", f"{url}/hostname")[1], r"^HTTP/1.1 200 OK\n")
+
+    def test_timeout(self):
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.1", 0))
+            silent.listen()
+            code, _, err = run("curl", "-m", "0.2", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        self.assertEqual(code, 28)
+        self.assertIn("in time", err)
+
+
+class DnsServer:
+    """Answers A, SRV, PTR and TXT for a few names, over UDP and TCP, on one port."""
+
+    NAMES = {
+        ("svc.ns.svc.cluster.local", 1): [bytes([10, 96, 0, 7])],
+        ("two.example", 1): [bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])],
+        ("_http._tcp.svc.ns.svc.cluster.local", 33): [b"\0\0\0\x64\0\x50\3pod\xc0\x0c"],
+        ("7.0.96.10.in-addr.arpa", 12): [b"\3svc\2ns\3svc\7cluster\5local\0"],
+        ("t.example", 16): [b"\5hello\3w\"d"],
+        ("large.example", 1): [bytes([10, 0, 0, n]) for n in range(1, 60)],
+    }
+
+    def __init__(self):
+        self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.udp.bind(("127.0.0.1", 0))
+        self.port = self.udp.getsockname()[1]
+        self.tcp = socket.create_server(("127.0.0.1", self.port))
+        self.asked = []
+        for target in (self.serve_udp, self.serve_tcp):
+            threading.Thread(target=target, daemon=True).start()
+
+    def answer(self, query, over_udp):
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1:at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        kind = int.from_bytes(query[at + 1:at + 3], "big")
+        name = ".".join(labels)
+        self.asked.append(name)
+        found = self.NAMES.get((name, kind), [])
+        exists = any(n == name for n, _ in self.NAMES)
+        flags = 0x8180 | (0 if exists else 3)
+        if over_udp and len(found) > 20:
+            flags, found = flags | 0x0200, []
+        records = b"".join(b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1\0\0\0\x1e" + len(d).to_bytes(2, "big") + d for d in found)
+        return query[:2] + flags.to_bytes(2, "big") + b"\0\1" + len(found).to_bytes(2, "big") + b"\0\0\0\0" + query[12:at + 5] + records
+
+    def serve_udp(self):
+        with contextlib.suppress(OSError):
+            while True:
+                query, peer = self.udp.recvfrom(4096)
+                self.udp.sendto(b"late answer of another query", peer)
+                self.udp.sendto(self.answer(query, True), peer)
+
+    def serve_tcp(self):
+        with contextlib.suppress(OSError):
+            while True:
+                c, _ = self.tcp.accept()
+                with c:
+                    size = int.from_bytes(c.recv(2, socket.MSG_WAITALL), "big")
+                    answer = self.answer(c.recv(size, socket.MSG_WAITALL), False)
+                    c.sendall(len(answer).to_bytes(2, "big") + answer[:5])
+                    c.sendall(answer[5:])
+
+    def close(self):
+        self.udp.close()
+        self.tcp.close()
+
+
+class DigTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = DnsServer()
+        cls.conf = tempfile.NamedTemporaryFile("w")
+        cls.conf.write("nameserver 127.0.0.1\nsearch ns.svc.cluster.local svc.cluster.local cluster.local\noptions ndots:5\n")
+        cls.conf.flush()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.close()
+        cls.conf.close()
+
+    def dig(self, *words):
+        return run("dig", "--resolv-conf", self.conf.name, "-p", str(self.server.port), *words)[:2]
+
+    def test_questions(self):
+        svc = "svc.ns.svc.cluster.local"
+        cases = [
+            (["+notcp", "+noall", "+answer", "+search", svc, "A"], 0, f"{svc}.\t30\tIN\tA\t10.96.0.7\n"),
+            (["+tcp", "+noall", "+answer", "+search", "svc", "A"], 0, f"{svc}.\t30\tIN\tA\t10.96.0.7\n"),
+            (["+noall", "+answer", "+search", "svc.ns.svc", "A"], 0, f"{svc}.\t30\tIN\tA\t10.96.0.7\n"),
+            (["+noall", "+answer", "svc", "A"], 0, ""),
+            (["+short", "two.example"], 0, "10.0.0.1\n10.0.0.2\n"),
+            (["+short", "SRV", "_http._tcp." + svc], 0, None),
+            (["+short", "_http._tcp." + svc, "SRV"], 0, f"0 100 80 pod._http._tcp.{svc}.\n"),
+            (["+noall", "+answer", "-x", "10.96.0.7"], 0, f"7.0.96.10.in-addr.arpa.\t30\tIN\tPTR\t{svc}.\n"),
+            (["+short", "t.example", "TXT"], 0, '"hello" "w\\"d"\n'),
+            (["nothing.example"], 0, ";; status: NXDOMAIN, answers: 0\n"),
+            (["+short", "large.example"], 0, "".join(f"10.0.0.{n}\n" for n in range(1, 60))),
+            (["-x", "nonsense"], 1, ""),
+            (["+nosuchthing", "a"], 1, ""),
+            (["a..b"], 9, None),
+            ([], 1, ""),
+        ]
+        for words, code, out in cases:
+            with self.subTest(words=words):
+                got = self.dig(*words)
+                self.assertEqual(got[0], code)
+                if out is not None:
+                    self.assertEqual(got[1], out)
+
+    def test_no_server(self):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+            silent.bind(("127.0.0.1", 0))
+            code, out, _ = run("dig", "@127.0.0.1", "-p", str(silent.getsockname()[1]), "+time=1", "+tries=1", "a.example")
+        self.assertEqual(code, 9)
+        self.assertIn("timed out", out)
+
+    def test_getent(self):
+        self.assertRegex(run("getent", "ahostsv4", "localhost")[1], r"^127\.0\.0\.1 +localhost\n")
+        self.assertEqual(run("getent", "hosts", "127.0.0.1")[1].split(), ["127.0.0.1", "127.0.0.1"])
+        self.assertEqual(run("getent", "passwd", "root")[0], 1)
+
+
 class ArchiveTest(unittest.TestCase):
     def archives(self):
         return sorted(f for f in os.listdir(IMAGES) if f.endswith(".tar"))
