@@ -48,8 +48,8 @@ WARN  := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prot
 	-Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers -Werror
 CPPFLAGS := -D_GNU_SOURCE -Isrc -Ibuild/gen -I/usr/include/libnl3 -include src/base/banned.h
 CFLAGS_release := -O2 -g1 -ffunction-sections -fdata-sections -fno-plt
-CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-CFLAGS_tsan    := -O1 -g -fsanitize=thread
+CFLAGS_asan    := -O1 -g -Wno-format-truncation -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+CFLAGS_tsan    := -O1 -g -Wno-format-truncation -fsanitize=thread
 CFLAGS_fuzz    := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
 ifeq ($(MODE),fuzz)
 CC = $(CCACHE) clang
