@@ -249,12 +249,27 @@ int term_wait(int timeout_ms) {
 	}
 }
 
+static void on_term(int sig) {
+	_exit(128 + sig);
+}
+
+void term_exits(void) {
+	sigset_t set;
+
+	signal(SIGTERM, on_term);
+	signal(SIGINT, on_term);
+	term_set(&set);
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 void term_reset(void) {
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigprocmask(SIG_SETMASK, &set, NULL);
 	signal(SIGPIPE, SIG_DFL);
+	signal(SIGTERM, SIG_DFL);
+	signal(SIGINT, SIG_DFL);
 }
 
 int64_t now_ms(void) {

@@ -103,6 +103,8 @@ NODISCARD bool json_unquote(struct str raw, struct buf *out);
 void term_init(void);
 /* Waits for SIGTERM or SIGINT, for timeout_ms (negative: for ever). Returns the signal, or 0. */
 int term_wait(int timeout_ms);
+/* For commands that never wait for signals: from now on they end the program, also as process 1. */
+void term_exits(void);
 /* In a child that will run another program: gives it the signals' usual state back. */
 void term_reset(void);
 

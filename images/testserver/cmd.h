@@ -21,9 +21,11 @@
 	X(liveness, "liveness", "a web server that is well for ten seconds")                                 \
 	X(logs_generator, "logs-generator", "print numbered lines evenly over a time")                       \
 	X(mounttest, "mounttest", "make files, and tell file systems, modes, owners and contents")           \
+	X(nc, "nc", "join stdin and stdout to a connection")                                                  \
 	X(netexec, "netexec", "HTTP and UDP endpoints to ask and steer a pod")                               \
 	X(nettest, "nettest", "count the messages of other pods")                                            \
 	X(pause, "pause", "wait for SIGTERM")                                                                \
+	X(port_forward_tester, "port-forward-tester", "serve one connection with known pieces of data")       \
 	X(porter, "porter", "serve the values of SERVE_PORT_<n> on their ports")                             \
 	X(serve, "serve", "a web server that answers its host name and version; drains when it ends")        \
 	X(serve_hostname, "serve-hostname", "answer the host name over HTTP, TCP or UDP")                    \

@@ -63,6 +63,7 @@ int cmd_connect(int argc, char **argv) {
 	struct err err = { 0 };
 	auto_fd int fd = -1;
 
+	term_exits();
 	if (rest.argc != 1) {
 		return failed("UNKNOWN", "one HOST:PORT is needed");
 	}

@@ -335,6 +335,7 @@ int cmd_curl(int argc, char **argv) {
 	struct err err = { 0 };
 	int rc;
 
+	term_exits();
 	if (!words_read(&c, argc, argv, &err)) {
 		fprintf(stderr, "curl: %s\n", err.msg);
 		return EXIT_FLAG;

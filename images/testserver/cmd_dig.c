@@ -254,6 +254,7 @@ int cmd_dig(int argc, char **argv) {
 	struct dns_answer answer = { 0 };
 	struct err err = { 0 };
 
+	term_exits();
 	if (!words_read(&d, argc, argv, &err) || (!(d.server && !d.search) && !resolv_read(d.resolv_path, &d.resolv, &err))) {
 		fprintf(stderr, "dig: %s\n", err.msg);
 		return 1;

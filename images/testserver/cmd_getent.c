@@ -16,6 +16,7 @@
 int cmd_getent(int argc, char **argv) {
 	int found_any = 0;
 
+	term_exits();
 	if (argc < 3 || !strstr("hosts ahosts ahostsv4 ahostsv6", argv[1])) {
 		fprintf(stderr, "usage: getent hosts|ahosts|ahostsv4|ahostsv6 NAME...\n");
 		return 1;

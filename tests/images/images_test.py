@@ -189,7 +189,7 @@ class CommandTest(unittest.TestCase):
         names = re.findall(r"^  (\S+) ", out, re.M)
         self.assertEqual(names, sorted(names))
         for name in names:
-            if name in ("entrypoint-tester", "curl", "dig", "getent"):
+            if name in ("entrypoint-tester", "curl", "dig", "getent", "nc"):
                 continue
             code, out, err = run(name, "--help")
             self.assertEqual((code, err), (0, ""), name)
@@ -736,6 +736,66 @@ class CurlTest(unittest.TestCase):
             code, _, err = run("curl", "-m", "0.2", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         self.assertEqual(code, 28)
         self.assertIn("in time", err)
+
+
+class NcTest(unittest.TestCase):
+    def nc(self, *words, text=""):
+        done = subprocess.run([SERVER, "nc", *words], input=text, capture_output=True, text=True, timeout=WAIT_S)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_udp_and_tcp(self):
+        with Server("netexec", "--http-port=0", "--udp-port=0", ports=2) as s:
+            http, udp = map(str, s.ports)
+            self.assertEqual(self.nc("-w", "1", "-u", "127.0.0.1", udp, text="hostName\n")[:2], (0, socket.gethostname()))
+            code, out, _ = self.nc("-N", "-w2", "127.0.0.1", http, text="GET /echo?msg=x HTTP/1.0\r\n\r\n")
+            self.assertEqual((code, out[-1]), (0, "x"))
+            code, _, err = self.nc("-vz", "-w", "2", "127.0.0.1", http)
+            self.assertEqual(code, 0)
+            self.assertIn("succeeded", err)
+        self.assertEqual(self.nc("-z", "-w1", "127.0.0.1", http)[0], 1)
+        self.assertEqual(self.nc("-y", "127.0.0.1", http)[0], 1)
+        self.assertEqual(self.nc("127.0.0.1")[0], 1)
+
+    def test_listen(self):
+        with Server("nc", "-l", "-v", "0") as s:
+            with socket.create_connection(("127.0.0.1", s.ports[0])) as c:
+                c.sendall(b"over")
+            self.assertEqual(s.process.wait(WAIT_S), 0)
+            self.assertEqual(s.process.stdout.read(), "over")
+
+
+    def test_term(self):
+        with Server("nc", "-l", "-v", "0") as s:
+            s.process.terminate()
+            self.assertEqual(s.process.wait(WAIT_S), 128 + signal.SIGTERM)
+
+
+class PortForwardTest(unittest.TestCase):
+    def test_chunks(self):
+        port = free_port()
+        env = {"BIND_PORT": str(port), "BIND_ADDRESS": "127.0.0.1", "EXPECTED_CLIENT_DATA": "abc", "CHUNKS": "3", "CHUNK_SIZE": "10", "CHUNK_INTERVAL": "1"}
+        for data, want in ((b"abc", "Done"), (b"abx", "Expected to read 3 bytes")):
+            p = subprocess.Popen([SERVER, "port-forward-tester"], stdout=subprocess.PIPE, text=True, env=env)
+            wait_listening(port)
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as c:
+                c.sendall(data)
+                c.shutdown(socket.SHUT_WR)
+                got = b"".join(iter(lambda: c.recv(100), b""))
+            self.assertEqual(got, b"x" * 30 if want == "Done" else b"")
+            self.assertEqual(p.wait(WAIT_S), 0 if want == "Done" else 1)
+            self.assertIn(want, p.stdout.read().splitlines()[-1])
+            p.stdout.close()
+
+
+def wait_listening(port):
+    """Waits without connecting."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            if re.search(rf":{port:04X} \S+ 0A ", f.read()):
+                return
+        time.sleep(0.01)
+    raise AssertionError(f"nothing listens on {port}")
 
 
 class DnsServer:
