@@ -27,9 +27,17 @@ struct gvr { /* static text */
 #define GVR_CONFIGMAPS GVR("", "v1", "configmaps")
 #define GVR_SERVICEACCOUNTS GVR("", "v1", "serviceaccounts")
 #define GVR_EVENTS GVR("", "v1", "events")
+#define GVR_REPLICATIONCONTROLLERS GVR("", "v1", "replicationcontrollers")
 #define GVR_DEPLOYMENTS GVR("apps", "v1", "deployments")
 #define GVR_REPLICASETS GVR("apps", "v1", "replicasets")
+#define GVR_STATEFULSETS GVR("apps", "v1", "statefulsets")
+#define GVR_DAEMONSETS GVR("apps", "v1", "daemonsets")
+#define GVR_CONTROLLERREVISIONS GVR("apps", "v1", "controllerrevisions")
 #define GVR_JOBS GVR("batch", "v1", "jobs")
+#define GVR_CRONJOBS GVR("batch", "v1", "cronjobs")
+#define GVR_PERSISTENTVOLUMECLAIMS GVR("", "v1", "persistentvolumeclaims")
+#define GVR_PODDISRUPTIONBUDGETS GVR("policy", "v1", "poddisruptionbudgets")
+#define GVR_PRIORITYCLASSES GVR("scheduling.k8s.io", "v1", "priorityclasses")
 #define GVR_ENDPOINTSLICES GVR("discovery.k8s.io", "v1", "endpointslices")
 #define GVR_LEASES GVR("coordination.k8s.io", "v1", "leases")
 
@@ -45,7 +53,10 @@ enum client_verb {
 };
 enum patch_type { PATCH_JSON, PATCH_MERGE, PATCH_STRATEGIC, PATCH_APPLY };
 
-/* One call, whatever carries it. Zero is the default of every option. */
+/*
+ * One call, whatever carries it. Zero is the default of every option. Objects that come back always carry apiVersion and
+ * kind, also the items of lists.
+ */
 struct client_call {
 	enum client_verb verb;
 	struct gvr gvr;
@@ -92,7 +103,8 @@ NODISCARD bool client_patch(struct client *c, struct gvr gvr, struct str ns, str
 NODISCARD bool client_delete(struct client *c, struct gvr gvr, struct str ns, struct str name, struct err *err); /* default grace and propagation */
 
 /* ---- watch ---- */
-enum watch_event { WATCH_ADDED, WATCH_MODIFIED, WATCH_DELETED, WATCH_BOOKMARK, WATCH_SYNCED /* end of the initial events */, WATCH_ENDED };
+/* SYNCED ends the initial events; a BOOKMARK with their revision comes right before it. */
+enum watch_event { WATCH_ADDED, WATCH_MODIFIED, WATCH_DELETED, WATCH_BOOKMARK, WATCH_SYNCED, WATCH_ENDED };
 struct client_watch_opts {
 	struct gvr gvr;
 	struct str ns;
@@ -120,7 +132,8 @@ struct client_watch { /* first member of each transport's own watch */
 	struct client_transport *transport;
 };
 struct client *client_new(struct client_transport *t); /* takes t */
-void client_free(struct client *c);
+struct client *client_ref(struct client *c);           /* for work that may outlive its starter; client_free() drops it */
+void client_free(struct client *c);                    /* drops one reference; the last one ends the transport */
 
 struct client_https_opts {
 	const char *server;         /* "https://host:port" */
