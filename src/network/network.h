@@ -21,6 +21,7 @@ struct cni_opts {
 	const char *conf_dir;   /* "/etc/cni/net.d"-like: when it holds a .conflist, its plugins are executed instead of ours; NULL: ours */
 	const char *bin_dir;    /* of external plugins */
 	const char *bridge;     /* name of our bridge, e.g. "cor0" (15 bytes at most) */
+	const char *cluster_cidr; /* pods: traffic that leaves it is masqueraded */
 	int mtu;                /* 0: that of the default route's link, less 50 with the overlay */
 };
 struct cni;
@@ -85,6 +86,12 @@ struct proxy;
 NODISCARD bool proxy_start(const struct proxy_opts *opts, struct proxy **ret, struct err *err);
 bool proxy_synced(struct proxy *p);
 void proxy_stop(struct proxy *p, bool remove); /* remove: delete the table; otherwise rules stay in force while we are away */
+
+/*
+ * For `down`, when nothing of the node runs: removes links, our routes, the nftables table, and puts back the sysctls that cni kept in its state folder.
+ * What is missing already is fine.
+ */
+void network_remove(const char *bridge, const char *vxlan_link, const char *table, const char *cni_state_dir);
 
 /* ---- cluster DNS ---- */
 struct dns_opts {
