@@ -18,6 +18,7 @@ struct gvr { /* static text */
 	struct str group, version, resource;
 };
 #define GVR(g, v, r) ((struct gvr){ S(g), S(v), S(r) })
+#define GVR_INIT(g, v, r) { S_INIT(g), S_INIT(v), S_INIT(r) } /* in static tables */
 #define GVR_PODS GVR("", "v1", "pods")
 #define GVR_NODES GVR("", "v1", "nodes")
 #define GVR_SERVICES GVR("", "v1", "services")
