@@ -348,11 +348,11 @@ struct quantity quantity_from(const struct value *v);
 
 /* ---- times (times.c) --------------------------------------------------------------------------------- */
 /* RFC 3339 as Go reads it, to nanoseconds since 1970. Fails with Go's words: parsing time "x" as ... */
-NODISCARD bool time_parse(struct str text, int64_t *ret_sec, int32_t *ret_nsec, struct err *err);
+NODISCARD bool go_time_parse(struct str text, int64_t *ret_sec, int32_t *ret_nsec, struct err *err);
 struct str time_text(struct arena *a, int64_t sec);                    /* "2006-01-02T15:04:05Z" */
 struct str time_text_micro(struct arena *a, int64_t sec, int32_t nsec); /* "2006-01-02T15:04:05.000000Z" */
 /* Go durations: "1h2m3.5s". */
-NODISCARD bool duration_parse(struct str text, int64_t *ret_nsec, struct err *err);
+NODISCARD bool go_duration_parse(struct str text, int64_t *ret_nsec, struct err *err);
 struct str duration_text(struct arena *a, int64_t nsec);
 
 /* ---- defaults (default.c, defaults_<group>.c) --------------------------------------------------------- */
