@@ -37,20 +37,25 @@ enum value_type {
 };
 
 struct value {
-	uint8_t type;     /* enum value_type */
-	uint8_t cap_log2; /* containers under construction: room in `items` is 1 << cap_log2; 0: exactly len */
-	uint16_t name;    /* as a member: its known name, or N_NONE when the key is text */
-	uint32_t len;     /* bytes of a string; items of a container */
+	uint8_t type;  /* enum value_type */
+	uint8_t shape; /* of a container, private to value/: room in `items`, how text keys are held, frozen or not */
+	uint16_t name; /* as a member: its known name, or N_NONE when the key is text */
+	uint32_t len;  /* bytes of a string; items of a container */
 	union {
 		bool boolean;
 		int64_t integer;
 		double number;
-		const char *text;           /* not NUL-ended */
-		struct value_items *items;  /* NULL when len is 0 */
+		const char *text;    /* not NUL-ended */
+		struct value *items; /* `len` of them side by side; behind them stands what text keys there are */
 	} u;
 };
 
 /* ---- names ----------------------------------------------------------------------------------- */
+/*
+ * Managed fields name a field as "f:" and its name. Those keys are known names too, with this bit:
+ * value_get(fields, N_FIELD | N_spec). So a name may be above N_COUNT; tables indexed by name must look.
+ */
+#define N_FIELD 0x8000
 uint16_t name_find(struct str text); /* N_NONE when the schema does not know it */
 struct str name_text(uint16_t name); /* static */
 
@@ -63,10 +68,21 @@ static inline size_t value_len(const struct value *v) { /* items of a container,
 }
 bool value_is_empty(const struct value *v); /* absent, null, "", 0, false, [] or {} */
 /* The n-th item or member; NULL past the end. */
-struct value *value_item(const struct value *v, size_t n);
+static inline struct value *value_item(const struct value *v, size_t n) {
+	return n < value_len(v) ? v->u.items + n : NULL;
+}
 struct str value_key(const struct value *object, size_t n); /* key of the n-th member */
 /* Member by known name; NULL when absent or v is no object. */
-struct value *value_get(const struct value *v, enum name_id name);
+static inline struct value *value_get(const struct value *v, unsigned name) {
+	if (v && v->type == VALUE_OBJECT) {
+		for (struct value *it = v->u.items, *end = it + v->len; it < end; it++) {
+			if (it->name == name) {
+				return it;
+			}
+		}
+	}
+	return NULL;
+}
 struct value *value_get_str(const struct value *v, struct str key); /* by any key */
 
 /* Down a path of known names: value_at(pod, N_spec, N_containers). */
@@ -85,7 +101,7 @@ bool value_as_bool(const struct value *v);
 struct str value_as_text(struct arena *a, const struct value *v);
 
 /* The item of an array of objects whose member `key` is the string `text`; NULL when none. */
-struct value *value_find_by(const struct value *array, enum name_id key, struct str text);
+struct value *value_find_by(const struct value *array, unsigned key, struct str text);
 /* Deep equality; member order does not count; 1 and 1.0 are equal. */
 bool value_eq(const struct value *a, const struct value *b);
 
@@ -103,22 +119,27 @@ struct value *value_new_bool(struct arena *a, bool b);
 struct value *value_new_null(struct arena *a);
 /* Deep copy into `a`: editable there, sharing nothing with the source. NULL gives NULL. */
 struct value *value_copy(struct arena *a, const struct value *v);
+/*
+ * Copies one level: the members may be set, replaced and removed, while everything below is the
+ * source's, is not to be edited, and must live as long. Editing what is frozen is caught by an assert.
+ */
+struct value *value_copy_shallow(struct arena *a, const struct value *v);
 
 /*
  * Sets a member (replaces or appends) to the node *v, whose children are shared, not copied: they must
  * live as long as the arena. Returns the member in its place: pointers to other members of the same
  * object may move, so keep none across a set. Passing NULL for v stores null.
  */
-struct value *value_set(struct arena *a, struct value *object, enum name_id name, const struct value *v);
+struct value *value_set(struct arena *a, struct value *object, unsigned name, const struct value *v);
 struct value *value_set_key(struct arena *a, struct value *object, struct str key, const struct value *v); /* copies the key */
-struct value *value_set_str(struct arena *a, struct value *object, enum name_id name, struct str s);     /* copies */
-struct value *value_set_int(struct arena *a, struct value *object, enum name_id name, int64_t i);
-struct value *value_set_bool(struct arena *a, struct value *object, enum name_id name, bool b);
+struct value *value_set_str(struct arena *a, struct value *object, unsigned name, struct str s);     /* copies */
+struct value *value_set_int(struct arena *a, struct value *object, unsigned name, int64_t i);
+struct value *value_set_bool(struct arena *a, struct value *object, unsigned name, bool b);
 struct value *value_set_key_str(struct arena *a, struct value *object, struct str key, struct str s);
 /* The member when it is an object (array); else a new empty one in its place. */
-struct value *value_ensure_object(struct arena *a, struct value *object, enum name_id name);
-struct value *value_ensure_array(struct arena *a, struct value *object, enum name_id name);
-bool value_remove(struct value *object, enum name_id name); /* false when it was not there */
+struct value *value_ensure_object(struct arena *a, struct value *object, unsigned name);
+struct value *value_ensure_array(struct arena *a, struct value *object, unsigned name);
+bool value_remove(struct value *object, unsigned name); /* false when it was not there */
 bool value_remove_key(struct value *object, struct str key);
 void value_remove_at(struct value *container, size_t n);
 struct value *value_push(struct arena *a, struct value *array, const struct value *v); /* like value_set */
@@ -126,18 +147,23 @@ struct value *value_push_str(struct arena *a, struct value *array, struct str s)
 struct value *value_insert(struct arena *a, struct value *array, size_t n, const struct value *v);
 /* Sorts an object's members by key bytes, as Go prints maps. */
 void value_sort_keys(struct value *object);
+void value_sort_keys_deep(struct value *v); /* all objects in v */
 
 /* ---- JSON -------------------------------------------------------------------------------------- */
 struct json_opts {
 	size_t depth_max;       /* 0: 10,000, as the reference */
 	bool allow_duplicates;  /* the last one wins silently; else duplicates are reported through on_duplicate, last wins */
 	bool borrow;            /* strings without escapes point into `text`, which must outlive the value */
-	void (*on_duplicate)(void *arg, struct str path); /* e.g. "spec.replicas"; may be NULL */
+	/* JSON: the path, "spec.replicas", "items[0].name". YAML: go-yaml's words, `line 4: key "a" already set in map`. */
+	void (*on_duplicate)(void *arg, struct str path);
 	void *arg;
 };
 /* Parses one whole document. Fails: ERR_BAD_REQUEST with Go's words, e.g. "invalid character 'x' looking for beginning of value". */
 NODISCARD bool json_parse(struct arena *a, struct str text, const struct json_opts *opts, struct value **ret, struct err *err);
-/* Compact, as Go's encoding/json prints (HTML escaping of <, >, & and U+2028/9 on; object order kept). */
+/*
+ * Compact, as Go's encoding/json prints (HTML escaping of <, >, & and U+2028/9 on; object order kept).
+ * False when the buffer's ceiling is reached. NULL prints null, and so do NaN and the infinities.
+ */
 bool json_print(struct buf *b, const struct value *v);
 bool json_print_indent(struct buf *b, const struct value *v, int spaces); /* pretty, for people */
 bool json_print_str(struct buf *b, struct str s);                        /* one quoted string */
