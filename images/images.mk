@@ -23,8 +23,12 @@ IMG_CFLAGS := -std=gnu17 -D_GNU_SOURCE -include src/base/banned.h -Os $(WARN) -f
 	-fno-asynchronous-unwind-tables
 IMG_LDFLAGS := -static -s -Wl,--gc-sections -Wl,--build-id=none -Wl,-z,norelro -Wl,-z,noseparate-code
 
-IMG_SERVER_SRC := $(sort $(wildcard images/testserver/*.c))
-IMG_SERVER_OBJ := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj/%.o)
+# The test server is built twice: small, with musl, for images that serve plain HTTP; and with TLS
+# for agnhost, with glibc, since Debian's static OpenSSL is made for that.
+IMG_SERVER_SRC := $(sort $(filter-out %/tls.c %/tls_none.c,$(wildcard images/testserver/*.c)))
+IMG_SERVER_OBJ := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj/%.o) $(IMG)/obj/testserver/tls_none.o
+IMG_TLS_OBJ    := $(IMG_SERVER_SRC:images/%.c=$(IMG)/obj-tls/%.o) $(IMG)/obj-tls/testserver/tls.o
+IMG_TLS_CC     := $(CCACHE) gcc
 
 IMG_TARS := $(IMG)/pause.tar $(IMG)/busybox.tar $(IMG)/agnhost.tar $(IMG)/nonewprivs.tar \
 	$(IMG)/kitten.tar $(IMG)/nautilus.tar $(IMG)/jessie-dnsutils.tar $(IMG_HELLO_TAGS:%=$(IMG)/hello-%.tar) \
@@ -38,6 +42,15 @@ images-oci: $(IMG)/oci/pause.tar $(IMG)/oci/pause-gzip.tar $(IMG)/oci/busybox.ta
 $(IMG)/obj/%.o: images/%.c
 	@mkdir -p $(@D)
 	$(IMG_CC) $(IMG_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(IMG)/obj-tls/%.o: images/%.c
+	@mkdir -p $(@D)
+	$(IMG_TLS_CC) $(IMG_CFLAGS) -MMD -MP -c -o $@ $<
+
+# The linker warns that looking up names in a static program needs glibc's own files; it has them built in.
+$(IMG)/bin/testserver-tls: $(IMG_TLS_OBJ)
+	@mkdir -p $(@D)
+	gcc $(IMG_LDFLAGS) -o $@ $^ -lssl -lcrypto -lpthread 2>$@.log || { cat $@.log >&2; exit 1; }
 
 $(IMG)/bin/testserver: $(IMG_SERVER_OBJ)
 	@mkdir -p $(@D)
@@ -66,7 +79,7 @@ $(IMG)/pause.tar: images/pause/pause.image $(IMG)/bin/pause
 $(IMG)/busybox.tar: images/busybox.image images/busybox.layer $(IMG)/bin/busybox
 	$(IMG_PACK) -D TAG=$(IMG_BUSYBOX_TAG) $< $@
 
-$(IMG)/agnhost.tar: images/agnhost.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver
+$(IMG)/agnhost.tar: images/agnhost.image images/busybox.layer $(IMG)/bin/busybox $(IMG)/bin/testserver-tls
 	$(IMG_PACK) -D TAG=$(IMG_AGNHOST_TAG) $< $@
 
 $(IMG)/nonewprivs.tar: images/nonewprivs/nonewprivs.image $(IMG)/bin/nonewprivs
@@ -117,7 +130,7 @@ $(OUT)/tests/images/%_test: $(OUT)/obj/tests/images/%_test.o $(IMG_UNIT_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka -lnghttp2 -lpthread
 
-test-images: images images-oci build/gen/pause_image.c
+test-images: images images-oci $(IMG)/bin/testserver-tls build/gen/pause_image.c
 	@python3 tests/images/images_test.py
 
--include $(shell find $(IMG)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(IMG)/obj $(IMG)/obj-tls -name '*.d' 2>/dev/null)

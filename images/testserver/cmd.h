@@ -18,6 +18,7 @@
 	X(getent, "getent", "find the addresses of a name")                                                  \
 	X(grpc_health_checking, "grpc-health-checking", "the gRPC health service, steered over HTTP")           \
 	X(guestbook, "guestbook", "a web front, a store and its copies")                                     \
+	X(inclusterclient, "inclusterclient", "ask the API server's /healthz again and again, as a pod")      \
 	X(liveness, "liveness", "a web server that is well for ten seconds")                                 \
 	X(logs_generator, "logs-generator", "print numbered lines evenly over a time")                       \
 	X(mounttest, "mounttest", "make files, and tell file systems, modes, owners and contents")           \

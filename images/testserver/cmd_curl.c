@@ -3,8 +3,8 @@
  * cmd_curl.c - `curl`: one HTTP request, with those flags of the well-known program that tests use.
  *
  * Exit codes are the well-known ones: 1 a scheme that is not spoken, 2 a bad flag, 3 a bad URL, 6 no
- * such host, 7 no connection, 22 an HTTP error with -f, 23 the output failed, 28 too late, 47 too
- * many redirects, 52 a bad answer.
+ * such host, 7 no connection, 22 an HTTP error with -f, 23 the output failed, 28 too late, 35 no
+ * TLS, 47 too many redirects, 52 a bad answer, 60 a certificate that is not trusted.
  */
 #include "cmd.h"
 #include "http.h"
@@ -19,10 +19,11 @@
 enum { REDIRECTS_MAX = 10, DEFAULT_TIMEOUT_MS = 300 * 1000 };
 
 enum { EXIT_SCHEME = 1, EXIT_FLAG = 2, EXIT_URL = 3, EXIT_HOST = 6, EXIT_CONNECT = 7, EXIT_STATUS = 22, EXIT_OUTPUT = 23, EXIT_TIMEOUT = 28, EXIT_REDIRECTS = 47,
-	EXIT_ANSWER = 52 };
+	EXIT_TLS = 35, EXIT_ANSWER = 52, EXIT_TRUST = 60 };
 
 struct curl {
 	const char *method, *output, *format, *url;
+	struct tls_trust trust;
 	bool silent, show_error, fail, include, head, location, given_data;
 	struct buf headers, data;
 	int64_t timeout_ms, connect_ms;
@@ -57,7 +58,8 @@ static const struct flag flags[] = {
 	{ 0, "data-raw", FLAG_DATA, 0 },
 	{ 'q', "disable", FLAG_IGNORED, 0 },
 	{ 'g', "globoff", FLAG_IGNORED, 0 },
-	{ 'k', "insecure", FLAG_IGNORED, 0 },
+	{ 'k', "insecure", FLAG_SWITCH, offsetof(struct curl, trust.insecure) },
+	{ 0, "cacert", FLAG_TEXT, offsetof(struct curl, trust.ca_file) },
 	{ 'v', "verbose", FLAG_IGNORED, 0 },
 	{ 'N', "no-buffer", FLAG_IGNORED, 0 },
 	{ '4', "ipv4", FLAG_IGNORED, 0 },
@@ -171,6 +173,7 @@ static bool words_read(struct curl *c, int argc, char **argv, struct err *err) {
 
 struct url {
 	char *host, *port, *target; /* owned */
+	bool https;
 };
 
 static void url_release(struct url *u) {
@@ -182,11 +185,14 @@ static void url_release(struct url *u) {
 
 /* Cuts a URL into its parts. Returns 0, or an exit code. */
 static int url_read(struct str text, struct url *ret) {
-	struct str authority, host, port = S("80");
+	bool https = str_has_prefix(text, S("https://"));
+	struct str authority, host, port = https ? S("443") : S("80");
 	int64_t number;
 
-	if (str_has_prefix(text, S("http://"))) {
-		text = (struct str){ text.ptr + 7, text.len - 7 };
+	if (https || str_has_prefix(text, S("http://"))) {
+		size_t scheme = https ? 8 : 7;
+
+		text = (struct str){ text.ptr + scheme, text.len - scheme };
 	} else if (memmem(text.ptr, text.len, "://", 3)) {
 		return EXIT_SCHEME;
 	}
@@ -217,7 +223,7 @@ static int url_read(struct str text, struct url *ret) {
 			return EXIT_URL;
 		}
 	}
-	*ret = (struct url){ str_dup(host), str_dup(port), NULL };
+	*ret = (struct url){ str_dup(host), str_dup(port), NULL, https };
 	if (text.len > 0 && text.ptr[0] == '?') {
 		struct buf target = { 0 };
 
@@ -241,7 +247,10 @@ static int exit_code(const struct err *err) {
 	case ERR_OTHER:
 		break;
 	}
-	return strncmp(err->msg, "connect to", 10) == 0 ? EXIT_CONNECT : EXIT_ANSWER;
+	if (strstr(err->msg, "certificate verify failed")) {
+		return EXIT_TRUST;
+	}
+	return strncmp(err->msg, "TLS", 3) == 0 ? EXIT_TLS : strncmp(err->msg, "connect to", 10) == 0 ? EXIT_CONNECT : EXIT_ANSWER;
 }
 
 /* Adds the -w format with %{http_code}, \n, \r and \t replaced. */
@@ -297,11 +306,11 @@ static int transfer(struct curl *c, struct err *err) {
 		int64_t left = end - now_ms();
 
 		if (rc) {
-			err_set(err, rc == EXIT_SCHEME ? "only http:// is spoken: %.200s" : "bad URL %.200s", next.ptr);
+			err_set(err, rc == EXIT_SCHEME ? "neither http:// nor https://: %.200s" : "bad URL %.200s", next.ptr);
 			return rc;
 		}
 		if (!http_call(&(struct http_call){ .method = method, .host = url.host, .port = url.port, .target = url.target,
-				       .headers = c->headers.ptr, .body = buf_str(&c->data), .timeout_ms = left > 0 ? (int)left : 1,
+				       .headers = c->headers.ptr, .body = buf_str(&c->data), .tls = url.https ? &c->trust : NULL, .timeout_ms = left > 0 ? (int)left : 1,
 				       .connect_timeout_ms = (int)(c->connect_ms ? MIN(c->connect_ms, left) : left) },
 			    &answer, err)) {
 			return exit_code(err);
@@ -311,7 +320,7 @@ static int transfer(struct curl *c, struct err *err) {
 			if (answer.location.ptr[0] == '/') {
 				bool six = strchr(url.host, ':') != NULL;
 
-				buf_addf(&next, six ? "http://[%s]:%s" : "http://%s:%s", url.host, url.port);
+				buf_addf(&next, six ? "http%s://[%s]:%s" : "http%s://%s:%s", url.https ? "s" : "", url.host, url.port);
 			}
 			buf_add(&next, buf_str(&answer.location));
 			continue;

@@ -29,6 +29,7 @@ static struct health {
 	int64_t delay_s, started_ms;
 	atomic_bool not_serving;
 	int listener;
+	struct tls_server *tls; /* NULL: plain */
 	sem_t places; /* of connections */
 } health = { .service = "", .delay_s = -1 };
 
@@ -90,23 +91,26 @@ static enum grpc_status on_call(void *arg, struct str path, struct str message, 
 }
 
 static void *connection_run(void *arg) {
-	int fd = (int)(intptr_t)arg;
+	struct stream s = { .fd = (int)(intptr_t)arg };
 	struct h2 *h2 = h2_new(on_call, NULL);
-	bool ok = true;
+	struct err err = { 0 };
+	bool ok;
 
-	while (ok && net_readable(fd, IDLE_MS)) {
+	stream_patience(&s, IDLE_MS / 1000);
+	ok = !health.tls || tls_accept(health.tls, s.fd, &s.tls, &err);
+	while (ok && stream_readable(&s, IDLE_MS)) {
 		auto_buf struct buf out = { 0 };
 		char bytes[8192];
-		ssize_t n = read(fd, bytes, sizeof(bytes));
+		ssize_t n = stream_read(&s, bytes, sizeof(bytes));
 
 		if (n <= 0) {
 			break;
 		}
 		ok = h2_feed(h2, (struct str){ bytes, (size_t)n }, &out);
-		ok = fd_write_all(fd, buf_str(&out)) && ok;
+		ok = stream_write(&s, buf_str(&out)) && ok;
 	}
 	h2_free(h2);
-	close(fd);
+	stream_close(&s);
 	sem_post(&health.places);
 	return NULL;
 }
@@ -164,19 +168,16 @@ int cmd_grpc_health_checking(int argc, char **argv) {
 		{ "http-port", OPT_INT, &http_port, "where /make-serving and /make-not-serving are; 0 is any free port" },
 		{ "delay-unhealthy-sec", OPT_INT, &health.delay_s, "serving for so many seconds; negative is for ever" },
 		{ "service", OPT_TEXT, &health.service, "the service that is answered for" },
-		{ "tls-cert-file", OPT_TEXT, &cert, "not supported by this build" },
-		{ "tls-private-key-file", OPT_TEXT, &key, "not supported by this build" },
+		{ "tls-cert-file", OPT_TEXT, &cert, "speak TLS with this certificate (PEM)" },
+		{ "tls-private-key-file", OPT_TEXT, &key, "its key (PEM)" },
 	};
 	int bound;
 
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (cert[0] || key[0]) {
-		log_line("grpc-health-checking: TLS is not supported by this build");
-		return 1;
-	}
 	health.started_ms = now_ms();
 	sem_init(&health.places, 0, CONNECTIONS_MAX);
-	if (!http_server_start(http_port, on_request, NULL, &server, &err) ||
+	if ((cert[0] && !tls_server_new(cert, key, &health.tls, &err)) ||
+		!http_server_start(&(struct http_serve){ .port = http_port, .handle = on_request }, &server, &err) ||
 		!net_listen(SOCK_STREAM, port, &health.listener, &bound, &err) || !thread_start(accept_run, NULL, &err)) {
 		log_line("grpc-health-checking: %s", err.msg);
 		return 1;

@@ -275,7 +275,7 @@ int cmd_guestbook(int argc, char **argv) {
 		log_line("guestbook: '%s' is no port", guestbook.backend_port);
 		return 2;
 	}
-	if (!http_server_start(http_port, on_request, NULL, &server, &err) ||
+	if (!http_server_start(&(struct http_serve){ .port = http_port, .handle = on_request }, &server, &err) ||
 		(guestbook.replica_of[0] && !thread_start(register_run, NULL, &err))) {
 		log_line("guestbook: %s", err.msg);
 		return 1;

@@ -63,7 +63,7 @@ int cmd_liveness(int argc, char **argv) {
 	};
 
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (!http_server_start(port, on_request, &l, &server, &err)) {
+	if (!http_server_start(&(struct http_serve){ .port = port, .handle = on_request, .arg = &l }, &server, &err)) {
 		log_line("liveness: %s", err.msg);
 		return 1;
 	}

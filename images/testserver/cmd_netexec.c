@@ -524,6 +524,7 @@ static bool udp_start(const char *addresses, int64_t port, struct err *err) {
 int cmd_netexec(int argc, char **argv) {
 	int64_t http_port = 8080, udp_port = 8081, sctp_port = -1, delay_s = 0;
 	const char *addresses = "", *cert = "", *key = "";
+	struct tls_server *tls = NULL;
 	struct err err = { 0 };
 	const struct opt opts[] = {
 		{ "http-port", OPT_INT, &http_port, "where to answer HTTP; 0 is any free port" },
@@ -532,19 +533,20 @@ int cmd_netexec(int argc, char **argv) {
 		{ "http-override", OPT_TEXT, &netexec.override, "answer as if this path had been asked for" },
 		{ "upload-dir", OPT_TEXT, &netexec.upload_dir, "where /upload puts files (/uploads)" },
 		{ "delay-shutdown", OPT_INT, &delay_s, "seconds to go on after SIGTERM" },
-		{ "tls-cert-file", OPT_TEXT, &cert, "not supported by this build" },
-		{ "tls-private-key-file", OPT_TEXT, &key, "not supported by this build" },
+		{ "tls-cert-file", OPT_TEXT, &cert, "speak HTTPS with this certificate (PEM)" },
+		{ "tls-private-key-file", OPT_TEXT, &key, "its key (PEM)" },
 		{ "sctp-port", OPT_INT, &sctp_port, "not supported by this build" },
 	};
 
 	netexec.override = "";
 	netexec.upload_dir = "/uploads";
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (cert[0] || key[0] || sctp_port >= 0) {
-		log_line("netexec: neither TLS nor SCTP is supported by this build");
+	if (sctp_port >= 0) {
+		log_line("netexec: SCTP is not supported by this build");
 		return 1;
 	}
-	if (!http_server_start(http_port, on_request, NULL, &netexec.server, &err) ||
+	if ((cert[0] && !tls_server_new(cert, key, &tls, &err)) ||
+		!http_server_start(&(struct http_serve){ .port = http_port, .handle = on_request, .tls = tls }, &netexec.server, &err) ||
 		(udp_port >= 0 && !udp_start(addresses, udp_port, &err))) {
 		log_line("netexec: %s", err.msg);
 		return 1;

@@ -106,7 +106,7 @@ int cmd_nettest(int argc, char **argv) {
 	};
 
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (!http_server_start(port, on_request, NULL, &server, &err)) {
+	if (!http_server_start(&(struct http_serve){ .port = port, .handle = on_request }, &server, &err)) {
 		log_line("nettest: %s", err.msg);
 		return 1;
 	}

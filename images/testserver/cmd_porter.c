@@ -2,7 +2,8 @@
 /*
  * cmd_porter.c - `porter`: serves each environment variable SERVE_PORT_<n> on port n.
  *
- * SERVE_TCP_PORT_<n> means the same, SERVE_UDP_PORT_<n> answers datagrams. A value that looks like
+ * SERVE_TCP_PORT_<n> means the same, SERVE_TLS_PORT_<n> speaks HTTPS (with CERT_FILE and KEY_FILE, or a
+ * certificate of its own), SERVE_UDP_PORT_<n> answers datagrams. A value that looks like
  * HTML is sent as HTML, since the API server's proxy rewrites links in that.
  */
 #include "cmd.h"
@@ -60,7 +61,7 @@ static void on_datagram(void *arg, struct str request, const char *peer, struct 
 static bool serve_tcp(int64_t port, char *value, struct err *err) {
 	struct http_server *server;
 
-	return http_server_start(port, on_request, value, &server, err);
+	return http_server_start(&(struct http_serve){ .port = port, .handle = on_request, .arg = value }, &server, err);
 }
 
 static bool serve_udp(int64_t port, char *value, struct err *err) {
@@ -71,7 +72,12 @@ static bool serve_udp(int64_t port, char *value, struct err *err) {
 }
 
 static bool serve_tls(int64_t port, char *value, struct err *err) {
-	return err_set(err, "port %lld: TLS is not supported by this build", (long long)port);
+	const char *cert = getenv("CERT_FILE"), *key = getenv("KEY_FILE");
+	struct http_server *server;
+	struct tls_server *tls;
+
+	return tls_server_new(cert && *cert ? cert : "localhost.crt", key && *key ? key : "localhost.key", &tls, err) &&
+		http_server_start(&(struct http_serve){ .port = port, .handle = on_request, .arg = value, .tls = tls }, &server, err);
 }
 
 static const struct {

@@ -43,7 +43,7 @@ int cmd_serve(int argc, char **argv) {
 	};
 
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (!http_server_start(port, on_request, &s, &server, &err)) {
+	if (!http_server_start(&(struct http_serve){ .port = port, .handle = on_request, .arg = &s }, &server, &err)) {
 		log_line("serve: %s", err.msg);
 		return 1;
 	}

@@ -72,7 +72,7 @@ int cmd_serve_hostname(int argc, char **argv) {
 		log_line("serve-hostname: --http cannot be with --tcp or --udp; add --http=false");
 		return 2;
 	}
-	if ((http && !http_server_start(port, on_request, NULL, &server, &err)) ||
+	if ((http && !http_server_start(&(struct http_serve){ .port = port, .handle = on_request }, &server, &err)) ||
 		(tcp && !(net_listen(SOCK_STREAM, port, &listener, &bound, &err) && thread_start(tcp_run, NULL, &err))) ||
 		(udp && !udp_server_start(&udp_server, "", port, &err))) {
 		log_line("serve-hostname: %s", err.msg);

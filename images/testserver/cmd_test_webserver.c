@@ -32,7 +32,7 @@ int cmd_test_webserver(int argc, char **argv) {
 	};
 
 	opt_parse(argc, argv, "[FLAG...]", opts, ARRAY_LEN(opts));
-	if (!http_server_start(port, on_request, NULL, &server, &err)) {
+	if (!http_server_start(&(struct http_serve){ .port = port, .handle = on_request }, &server, &err)) {
 		log_line("test-webserver: %s", err.msg);
 		return 1;
 	}

@@ -6,7 +6,7 @@
 #ifndef TESTSERVER_HTTP_H
 #define TESTSERVER_HTTP_H
 
-#include "base.h"
+#include "stream.h"
 
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -106,11 +106,18 @@ struct http_route {
 
 struct http_server;
 
+struct http_serve {
+	int64_t port;           /* 0: any free one */
+	http_handler handle;    /* runs on many threads at once */
+	void *arg;              /* its first argument; lives until the program ends */
+	struct tls_server *tls; /* NULL: plain HTTP */
+};
+
 /*
- * Listens on `port` (0: any free one) on all addresses and answers on threads of its own. Says where
- * it listens on stderr. `handle` runs on many threads at once. The server lives until the program ends.
+ * Listens on all addresses and answers on threads of its own. Says where it listens on stderr. The
+ * server lives until the program ends.
  */
-NODISCARD bool http_server_start(int64_t port, http_handler handle, void *arg, struct http_server **ret, struct err *err);
+NODISCARD bool http_server_start(const struct http_serve *serve, struct http_server **ret, struct err *err);
 int http_server_port(const struct http_server *server);
 
 /* From now on each answer asks its client to close the connection. */
@@ -142,6 +149,7 @@ struct http_call {
 	const char *host, *port, *target;
 	const char *headers; /* further lines, each ended by CRLF; may be NULL */
 	struct str body;
+	const struct tls_trust *tls; /* NULL: plain HTTP */
 	int timeout_ms;         /* for the whole; 0: 5000 */
 	int connect_timeout_ms; /* 0: the same */
 };

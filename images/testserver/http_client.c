@@ -18,9 +18,9 @@ void http_answer_release(struct http_answer *answer) {
 	*answer = (struct http_answer){ 0 };
 }
 
-static bool request_send(const struct http_call *call, int fd, struct err *err) {
+static bool request_send(const struct http_call *call, struct stream *s, struct err *err) {
 	auto_buf struct buf out = { .max = BUF_MAX * 2 };
-	bool six = strchr(call->host, ':') != NULL, plain = strcmp(call->port, "80") == 0;
+	bool six = strchr(call->host, ':') != NULL, plain = strcmp(call->port, call->tls ? "443" : "80") == 0;
 
 	buf_addf(&out, "%s %s%s HTTP/1.1\r\nHost: %s%s%s%s%s\r\nConnection: close\r\n%s", call->method ? call->method : "GET",
 		call->target[0] == '/' ? "" : "/", call->target, six ? "[" : "", call->host, six ? "]" : "", plain ? "" : ":",
@@ -33,27 +33,27 @@ static bool request_send(const struct http_call *call, int fd, struct err *err) 
 	if (out.overflown) {
 		return err_set(err, "the request is too large");
 	}
-	return fd_write_all(fd, buf_str(&out)) || err_sys(err, "write to %s port %s", call->host, call->port);
+	return stream_write(s, buf_str(&out)) || err_sys(err, "write to %s port %s", call->host, call->port);
 }
 
 /* Adds what arrives to `in`. *ret_eof tells the end of the stream. */
-static bool more(int fd, int64_t deadline, struct buf *in, bool *ret_eof, struct err *err) {
+static bool more(struct stream *s, int64_t deadline, struct buf *in, bool *ret_eof, struct err *err) {
 	int64_t left = deadline - now_ms();
 	char bytes[16384];
 	ssize_t n;
 
-	if (left <= 0 || !net_readable(fd, (int)left)) {
+	if (left <= 0 || !stream_readable(s, (int)left)) {
 		return err_code(err, ERR_TIMEOUT, "no answer in time");
 	}
-	n = read(fd, bytes, sizeof(bytes));
+	n = stream_read(s, bytes, sizeof(bytes));
 	if (n < 0) {
-		return errno == EINTR || err_sys(err, "read the answer");
+		return err_sys(err, "read the answer");
 	}
 	*ret_eof = n == 0;
 	return buf_add(in, (struct str){ bytes, (size_t)n }) || err_set(err, "the answer is too large");
 }
 
-static bool answer_read(const struct http_call *call, int fd, int64_t deadline, struct http_answer *ret, struct err *err) {
+static bool answer_read(const struct http_call *call, struct stream *s, int64_t deadline, struct http_answer *ret, struct err *err) {
 	auto_buf struct buf in = { .max = HTTP_BODY_BYTES_MAX + HTTP_HEAD_BYTES_MAX };
 	bool head_only = call->method && strcmp(call->method, "HEAD") == 0, eof = false;
 	struct http_head head;
@@ -91,7 +91,7 @@ static bool answer_read(const struct http_call *call, int fd, int64_t deadline, 
 		if (eof) {
 			return err_set(err, in.len ? "the answer ended early" : "no answer, the connection was closed");
 		}
-		if (!more(fd, deadline, &in, &eof, err)) {
+		if (!more(s, deadline, &in, &eof, err)) {
 			return false;
 		}
 	}
@@ -105,12 +105,16 @@ bool http_call(const struct http_call *call, struct http_answer *ret, struct err
 	int timeout_ms = call->timeout_ms ? call->timeout_ms : 5000;
 	int64_t deadline = now_ms() + timeout_ms;
 	struct http_answer answer = { 0 };
-	auto_fd int fd = -1;
+	auto_stream struct stream s = { .fd = -1 };
 
-	if (!net_connect(call->host, call->port, SOCK_STREAM, call->connect_timeout_ms ? call->connect_timeout_ms : timeout_ms, &fd, err)) {
+	if (!net_connect(call->host, call->port, SOCK_STREAM, call->connect_timeout_ms ? call->connect_timeout_ms : timeout_ms, &s.fd, err)) {
 		return false;
 	}
-	if (!request_send(call, fd, err) || !answer_read(call, fd, deadline, &answer, err)) {
+	stream_patience(&s, timeout_ms / 1000 + 1);
+	if (call->tls && !tls_connect(s.fd, call->host, call->tls, &s.tls, err)) {
+		return false;
+	}
+	if (!request_send(call, &s, err) || !answer_read(call, &s, deadline, &answer, err)) {
 		http_answer_release(&answer);
 		return false;
 	}

@@ -26,8 +26,7 @@ struct http_server {
 	int listener;
 	int port;
 	int wake[2];
-	http_handler handle;
-	void *arg;
+	struct http_serve serve;
 	atomic_bool draining;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -37,7 +36,7 @@ struct http_server {
 
 struct connection {
 	struct http_server *server; /* borrowed; outlives every connection */
-	int fd;
+	struct stream stream;
 	struct buf in;
 	struct http_request req;
 };
@@ -99,15 +98,24 @@ const struct http_route *http_route_find(const struct http_route *routes, size_t
 
 /* ---- one connection ---- */
 
-static bool send_file(int fd, int file, off_t len) {
+static bool send_file(struct connection *c, int file, off_t len) {
 	while (len > 0) {
-		ssize_t n = sendfile(fd, file, NULL, (size_t)MIN(len, 1 << 20));
+		char bytes[16384];
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR) {
-			continue;
+		if (!c->stream.tls) {
+			n = sendfile(c->stream.fd, file, NULL, (size_t)MIN(len, 1 << 20));
+			if (n < 0 && errno == EINTR) {
+				continue;
+			}
+		} else {
+			n = read(file, bytes, (size_t)MIN(len, (off_t)sizeof(bytes)));
+			if (n > 0 && !stream_write(&c->stream, (struct str){ bytes, (size_t)n })) {
+				return false;
+			}
 		}
 		if (n <= 0) {
-			return false;
+			return false; /* the file has become shorter, or the client is gone */
 		}
 		len -= n;
 	}
@@ -134,9 +142,9 @@ static bool reply_send(struct connection *c, struct http_reply *reply) {
 	if (!head_only && reply->file < 0) {
 		buf_add(&out, buf_str(&reply->body));
 	}
-	ok = fd_write_all(c->fd, buf_str(&out));
+	ok = stream_write(&c->stream, buf_str(&out));
 	if (ok && !head_only && reply->file >= 0) {
-		ok = send_file(c->fd, reply->file, reply->file_len);
+		ok = send_file(c, reply->file, reply->file_len);
 	}
 	return ok;
 }
@@ -149,15 +157,17 @@ static bool refuse(struct connection *c, int status, const char *text) {
 	ok = reply_send(c, &reply);
 	buf_release(&reply.body);
 	/* Reading on for a moment lets the answer arrive before the reset that unread bytes cause. */
-	shutdown(c->fd, SHUT_WR);
-	for (char waste[4096]; ok && net_readable(c->fd, 200) && read(c->fd, waste, sizeof(waste)) > 0;) {
+	if (!c->stream.tls) {
+		shutdown(c->stream.fd, SHUT_WR);
+	}
+	for (char waste[4096]; ok && stream_readable(&c->stream, 200) && stream_read(&c->stream, waste, sizeof(waste)) > 0;) {
 	}
 	return false;
 }
 
 /* Reads more bytes of a request; false when it is over for this connection. */
 static bool fill(struct connection *c, int64_t deadline) {
-	struct pollfd p[2] = { { .fd = c->fd, .events = POLLIN }, { .fd = c->server->wake[0], .events = POLLIN } };
+	struct pollfd p[2] = { { .fd = c->stream.fd, .events = POLLIN }, { .fd = c->server->wake[0], .events = POLLIN } };
 	bool idle = c->in.len == 0;
 	int64_t left = deadline - now_ms();
 	char bytes[16384];
@@ -166,15 +176,17 @@ static bool fill(struct connection *c, int64_t deadline) {
 	if (left <= 0) {
 		return false;
 	}
-	/* In the middle of a request the server's end is no reason to leave it. */
-	n = poll(p, idle ? 2 : 1, (int)left);
-	if (n < 0) {
-		return errno == EINTR;
+	if (!c->stream.tls || !tls_pending(c->stream.tls)) {
+		/* In the middle of a request the server's end is no reason to leave it. */
+		n = poll(p, idle ? 2 : 1, (int)left);
+		if (n < 0) {
+			return errno == EINTR;
+		}
+		if (n == 0 || !p[0].revents) {
+			return false;
+		}
 	}
-	if (n == 0 || !p[0].revents) {
-		return false;
-	}
-	n = read(c->fd, bytes, sizeof(bytes));
+	n = stream_read(&c->stream, bytes, sizeof(bytes));
 	return n > 0 && buf_add(&c->in, (struct str){ bytes, (size_t)n });
 }
 
@@ -198,7 +210,7 @@ static bool request_read(struct connection *c, struct buf *chunks, size_t *ret_u
 		}
 		if (parsed == HTTP_PARSE_DONE && head->expect_continue && !continued) {
 			continued = true;
-			if (!fd_write_all(c->fd, S("HTTP/1.1 100 Continue\r\n\r\n"))) {
+			if (!stream_write(&c->stream, S("HTTP/1.1 100 Continue\r\n\r\n"))) {
 				return false;
 			}
 		}
@@ -242,7 +254,7 @@ static bool serve_one(struct connection *c) {
 	}
 	http_unescape(&path, c->req.head.path, false);
 	c->req.path = buf_str(&path);
-	c->server->handle(c->server->arg, &c->req, &reply);
+	c->server->serve.handle(c->server->serve.arg, &c->req, &reply);
 	reply.close = reply.close || !c->req.head.keep_alive || atomic_load(&c->server->draining);
 	ok = reply_send(c, &reply) && !reply.close;
 	if (reply.sent) {
@@ -258,11 +270,15 @@ static bool serve_one(struct connection *c) {
 static void *connection_run(void *arg) {
 	struct connection *c = arg;
 	struct http_server *s = c->server;
+	struct err err = { 0 };
 
-	while (serve_one(c)) {
+	if (s->serve.tls && !tls_accept(s->serve.tls, c->stream.fd, &c->stream.tls, &err)) {
+		log_line("%s: %s", c->req.peer, err.msg);
+	} else {
+		while (serve_one(c)) {
+		}
 	}
-	shutdown(c->fd, SHUT_RDWR);
-	close(c->fd);
+	stream_close(&c->stream);
 	buf_release(&c->in);
 	free(c);
 	pthread_mutex_lock(&s->lock);
@@ -281,15 +297,14 @@ static void accept_one(struct http_server *s, int fd, const struct sockaddr_stor
 	socklen_t len = sizeof(local);
 	struct err err = { 0 };
 	struct connection *c = xcalloc(1, sizeof(*c));
-	struct timeval patience = { .tv_sec = 60 };
 	int on = 1;
 
-	*c = (struct connection){ .server = s, .fd = fd, .in = { .max = in_max } };
+	*c = (struct connection){ .server = s, .stream = { .fd = fd }, .in = { .max = in_max } };
 	getsockname(fd, (struct sockaddr *)&local, &len);
 	net_address(peer, c->req.peer, sizeof(c->req.peer));
 	net_address(&local, c->req.local, sizeof(c->req.local));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+	stream_patience(&c->stream, HTTP_REQUEST_MS / 1000 * 2);
 	pthread_mutex_lock(&s->lock);
 	s->connections++;
 	pthread_mutex_unlock(&s->lock);
@@ -343,17 +358,17 @@ static void *accept_run(void *arg) {
 	return NULL;
 }
 
-bool http_server_start(int64_t port, http_handler handle, void *arg, struct http_server **ret, struct err *err) {
+bool http_server_start(const struct http_serve *serve, struct http_server **ret, struct err *err) {
 	struct http_server *s = xcalloc(1, sizeof(*s)); /* lives until the program ends */
 
-	*s = (struct http_server){ .handle = handle, .arg = arg, .accepting = true };
+	*s = (struct http_server){ .serve = *serve, .accepting = true };
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->changed, NULL);
 	*ret = s; /* before its first request */
 	if (pipe2(s->wake, O_CLOEXEC) != 0) {
 		return err_sys(err, "pipe");
 	}
-	if (!net_listen(SOCK_STREAM, port, &s->listener, &s->port, err) || !thread_start(accept_run, s, err)) {
+	if (!net_listen(SOCK_STREAM, serve->port, &s->listener, &s->port, err) || !thread_start(accept_run, s, err)) {
 		return false;
 	}
 	log_line("listening on TCP port %d", s->port);

@@ -6,8 +6,10 @@ Called by `make test-images`, which builds what is tested. Every server listens 
 kernel chose and is ended by the process that started it. What needs skopeo or docker-registry says so
 when it is skipped.
 """
+import base64
 import contextlib
 import hashlib
+import http.server
 import io
 import json
 import os
@@ -15,6 +17,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import tarfile
 import tempfile
@@ -25,7 +28,8 @@ import urllib.error
 import urllib.request
 
 IMAGES = os.path.join(os.path.dirname(__file__), "..", "..", "build", "images")
-SERVER = os.path.join(IMAGES, "bin", "testserver")
+SERVER = os.environ.get("TESTSERVER", os.path.join(IMAGES, "bin", "testserver"))
+TLS_SERVER = os.path.join(IMAGES, "bin", "testserver-tls")
 PAUSE = os.path.join(IMAGES, "bin", "pause")
 WAIT_S = 10
 
@@ -202,7 +206,7 @@ class CommandTest(unittest.TestCase):
             (["netexec", "--http-port"], 2, "needs a value"),
             (["netexec", "--http-port", "x"], 2, "bad value"),
             (["netexec", "--http-port", "70000", "--udp-port=-1"], 1, "no port"),
-            (["netexec", "--http-port", "0", "--tls-cert-file", "x"], 1, "TLS"),
+            (["netexec", "--http-port", "0", "--tls-cert-file", "x"], 1, "netexec: "),
             (["serve", "--drain", "5 parsecs"], 2, "bad value"),
             (["logs-generator"], 2, "needs"),
             (["connect", "nowhere"], 1, "UNKNOWN"),
@@ -718,7 +722,7 @@ class CurlTest(unittest.TestCase):
             (["-sL", f"{url}/redirect?location=/echo%3Fmsg=there"], 0, "there"),
             (["-s", "http://127.0.0.1:1/"], 7, ""),
             (["-s", "-w", "%{http_code}", "http://127.0.0.1:1/"], 7, "000"),
-            (["-s", "https://127.0.0.1/"], 1, ""),
+            (["-s", "ftp://127.0.0.1/"], 1, ""),
             (["-s", "http://127.0.0.1:99999/"], 3, ""),
             (["-s", "http:///x"], 3, ""),
             (["-s"], 2, ""),
@@ -796,6 +800,100 @@ def wait_listening(port):
                 return
         time.sleep(0.01)
     raise AssertionError(f"nothing listens on {port}")
+
+
+class TlsTest(unittest.TestCase):
+    """The build with TLS, in what the other lacks."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.cert, cls.key = cls.folder.name + "/ca.crt", cls.folder.name + "/key.pem"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                        "-subj", "/CN=x", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", cls.key, "-out", cls.cert],
+                       check=True, capture_output=True)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def curl(self, *args):
+        done = subprocess.run([TLS_SERVER, "curl", *args], capture_output=True, text=True, timeout=WAIT_S)
+        return done.returncode, done.stdout
+
+    def test_netexec(self):
+        with Server("netexec", "--http-port=0", "--udp-port=-1", "--tls-cert-file", self.cert, "--tls-private-key-file", self.key,
+                    program=TLS_SERVER) as s:
+            port = s.ports[0]
+            url = f"https://127.0.0.1:{port}/echo?msg=hi"
+            self.assertEqual(self.curl("-s", "--cacert", self.cert, url), (0, "hi"))
+            self.assertEqual(self.curl("-s", "--cacert", self.cert, url.replace("127.0.0.1", "localhost")), (0, "hi"))
+            self.assertEqual(self.curl("-sk", url), (0, "hi"))
+            self.assertEqual(self.curl("-s", url)[0], 60)
+            self.assertEqual(self.curl("-s", "--cacert", self.cert, url.replace("127.0.0.1", "127.0.0.2"))[0], 60)
+            self.assertNotIn(b" 200 ", s.raw(b"GET / HTTP/1.1\r\n\r\n"))
+            context = ssl.create_default_context(cafile=self.cert)
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain, \
+                    context.wrap_socket(plain, server_hostname="localhost") as c:
+                body = b"msg=" + b"x" * 100000
+                for _ in range(3):  # one connection, bodies of many records
+                    c.sendall(b"POST /echo HTTP/1.1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                    got = b""
+                    while len(got) < 100000 or not got.endswith(b"x" * 100000):
+                        got += c.recv(65536)
+                    self.assertIn(b" 200 OK", got)
+
+    def test_own_certificate(self):
+        with Server("netexec", "--http-port=0", "--udp-port=-1", "--tls-cert-file=/no/localhost.crt", "--tls-private-key-file=/no/localhost.key",
+                    program=TLS_SERVER) as s:
+            pem = ssl.get_server_certificate(("127.0.0.1", s.ports[0]))
+            own = self.folder.name + "/own.crt"
+            with open(own, "w", encoding="ascii") as f:
+                f.write(pem)
+            self.assertEqual(self.curl("-s", "--cacert", own, f"https://localhost:{s.ports[0]}/echo?msg=own"), (0, "own"))
+        done = subprocess.run([TLS_SERVER, "netexec", "--http-port=0", "--udp-port=-1", "--tls-cert-file=/no/such.crt"],
+                              capture_output=True, text=True, timeout=WAIT_S)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("read /no/such.crt: No such file", done.stderr)
+
+    def test_porter(self):
+        port = free_port()
+        with Server("porter", env={f"SERVE_TLS_PORT_{port}": "secret"}, program=TLS_SERVER):
+            self.assertEqual(self.curl("-sk", f"https://127.0.0.1:{port}/"), (0, "secret"))
+
+    def test_inclusterclient(self):
+        seen = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                seen.append((self.path, self.headers["Authorization"]))
+                self.send_response(200)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, *unused):
+                pass
+
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.cert, self.key)
+        server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with open(self.folder.name + "/token", "w", encoding="ascii") as f:
+            f.write("abc\n")
+        env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.server_address[1])}
+        with Server("inclusterclient", "--poll-interval=1", "--account-dir", self.folder.name, env=env, ports=0, program=TLS_SERVER) as s:
+            self.assertTrue(s.logged("calling /healthz"))
+            end = time.monotonic() + WAIT_S
+            while not seen and time.monotonic() < end:
+                time.sleep(0.01)
+            self.assertEqual(seen[0], ("/healthz", "Bearer abc"))
+            digest = base64.urlsafe_b64encode(hashlib.sha256(b"salt|Bearer abc").digest()).decode().rstrip("=")
+            self.assertTrue(s.logged("authz_header=" + digest))
+            self.assertFalse(any("failed" in line for line in s.log))
+        server.shutdown()
+        server.server_close()
 
 
 class DnsServer:
