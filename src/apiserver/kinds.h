@@ -10,6 +10,7 @@
 #define APISERVER_KINDS_H
 
 #include "base/arena.h"
+#include "base/err.h"
 #include "value/value.h"
 
 /* One broken rule: becomes a StatusCause; texts are upstream's field errors. */
@@ -48,7 +49,7 @@ struct kind_ctx {
 	struct str ns, name;
 	struct str user;         /* who asks */
 	bool dry_run;
-	void *server;            /* struct apiserver *, for the few kinds that look at other objects */
+	struct service_alloc *services; /* cluster addresses and node ports; NULL: none are given */
 	struct str *warnings;    /* for the Warning header: kind_warn() */
 	size_t warnings_len;
 };
@@ -64,9 +65,15 @@ struct kind_ops {
 	void (*validate)(struct kind_ctx *x, const struct value *o, struct causes *c);
 	void (*validate_update)(struct kind_ctx *x, const struct value *o, const struct value *old, struct causes *c);
 	void (*validate_status)(struct kind_ctx *x, const struct value *o, const struct value *old, struct causes *c);
-	/* Work with effects, after validation and before the write, undone by `release` when the write fails: Service IPs and node ports. */
+	/*
+	 * Work with effects (Service addresses, node ports): allocate after validation and before the write (`old` NULL on create), then exactly one of
+	 * committed, after the write, and rollback, when it failed. deleted after a deletion. Not called on dry runs but for allocate with x->dry_run set,
+	 * which then only fills in what it would give.
+	 */
 	bool (*allocate)(struct kind_ctx *x, struct value *o, const struct value *old, struct err *err);
-	void (*release)(struct kind_ctx *x, const struct value *o);
+	void (*committed)(struct kind_ctx *x, const struct value *o, const struct value *old);
+	void (*rollback)(struct kind_ctx *x, const struct value *o, const struct value *old);
+	void (*deleted)(struct kind_ctx *x, const struct value *o);
 	/* metadata.generation rises when this differs (default: anything but metadata and status). */
 	bool status_is_separate; /* has /status: set by the registry from the schema when left 0 */
 	bool no_generation;
@@ -75,6 +82,13 @@ struct kind_ops {
 	int64_t (*grace_seconds)(const struct value *o); /* graceful deletion (pods): default grace; NULL: immediate */
 };
 const struct kind_ops *kind_ops_find(struct str group, struct str resource); /* never NULL: a generic row */
+
+/* ---- Service addresses and node ports: one a server, any thread ---- */
+struct service_alloc;
+/* Fails: ERR_INVALID for a bad range. */
+NODISCARD bool service_alloc_new(const char *cidr, const char *node_ports, struct service_alloc **ret, struct err *err);
+void service_alloc_free(struct service_alloc *s);
+void service_alloc_seed(struct service_alloc *s, const struct value *service); /* for each stored Service, at start */
 
 /* Name rules shared by the kinds (content.IsDNS1123Label and kin); NULL when good. `prefix`: a generateName. */
 const char *name_dns1123_label(struct str name, bool prefix);
