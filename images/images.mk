@@ -121,6 +121,7 @@ build/gen/pause_image.c: $(IMG)/pause.tar
 	  echo 'extern const size_t pause_image_len;'; echo '#endif'; } >build/gen/pause_image.h
 	@mv -f $@.new $@
 build/gen/pause_image.h: build/gen/pause_image.c ;
+$(call room_obj,cluster): | build/gen/pause_image.h
 
 
 
