@@ -17,7 +17,7 @@ struct decimal {
 	int point; /* the value is 0.digits * 10^point */
 };
 
-static bool digits_of(double d, int precision, struct decimal *ret) {
+static bool digits_of(double d, bool single, int precision, struct decimal *ret) {
 	char text[40];
 	int n = snprintf(text, sizeof(text), "%.*e", precision - 1, d);
 	char *e = memchr(text, 'e', (size_t)n);
@@ -37,17 +37,17 @@ static bool digits_of(double d, int precision, struct decimal *ret) {
 		exponent = 0;
 	}
 	ret->point = (int)exponent + 1;
-	return sscanf(text, "%lf", &back) == 1 && back == d;
+	return sscanf(text, "%lf", &back) == 1 && (single ? (float)back == (float)d : back == d);
 }
 
-static struct decimal shortest(double d) {
+static struct decimal shortest(double d, bool single) {
 	struct decimal r = { .digits = "0", .len = 1, .point = 1, .negative = signbit(d) };
 	if (d == 0) {
 		return r;
 	}
 	/* 15 digits always survive a double, except among the subnormal ones, which have fewer. */
-	int precision = fabs(d) < 2.3e-308 ? 1 : 15;
-	while (!digits_of(d, precision, &r) && precision < DIGITS_MAX) {
+	int precision = fabs(d) < 2.3e-308 || single ? 1 : 15;
+	while (!digits_of(d, single, precision, &r) && precision < DIGITS_MAX) {
 		precision++;
 	}
 	return r;
@@ -83,7 +83,7 @@ static size_t put_plain(const struct decimal *r, char *out) {
 }
 
 size_t number_json(double d, char out[NUMBER_TEXT_MAX]) {
-	struct decimal r = shortest(d);
+	struct decimal r = shortest(d, false);
 	size_t n = 0;
 	if (r.negative) {
 		out[n++] = '-';
@@ -99,8 +99,8 @@ size_t number_json(double d, char out[NUMBER_TEXT_MAX]) {
 	return n + put_plain(&r, out + n);
 }
 
-size_t number_general(double d, char out[NUMBER_TEXT_MAX]) {
-	struct decimal r = shortest(d);
+static size_t general(double d, bool single, char out[NUMBER_TEXT_MAX]) {
+	struct decimal r = shortest(d, single);
 	size_t n = 0;
 	int exponent = r.point - 1;
 	if (r.negative) {
@@ -110,6 +110,14 @@ size_t number_general(double d, char out[NUMBER_TEXT_MAX]) {
 		return n + put_exponent(&r, out + n);
 	}
 	return n + put_plain(&r, out + n);
+}
+
+size_t number_general(double d, char out[NUMBER_TEXT_MAX]) {
+	return general(d, false, out);
+}
+
+size_t number_general_single(double d, char out[NUMBER_TEXT_MAX]) {
+	return general(d, true, out);
 }
 
 bool number_parse(struct str text, double *ret) {

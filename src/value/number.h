@@ -11,6 +11,7 @@
 size_t number_json(double d, char out[NUMBER_TEXT_MAX]);
 /* As strconv's 'g' with the fewest digits: an exponent below 1e-4 and from 1e6 up. */
 size_t number_general(double d, char out[NUMBER_TEXT_MAX]);
+size_t number_general_single(double d, char out[NUMBER_TEXT_MAX]); /* with the digits that a float of 32 bits needs */
 /* Decimal text, already checked by its grammar. False when it is beyond double. */
 bool number_parse(struct str text, double *ret);
 

@@ -3,7 +3,7 @@
 #ifndef VALUE_UTF8_H
 #define VALUE_UTF8_H
 
-#include "base/str.h"
+#include "base/arena.h"
 
 #define UTF8_REPLACEMENT 0xfffd
 
@@ -36,5 +36,8 @@ static inline size_t utf8_put(char *out, uint32_t rune) {
 	out[3] = (char)(0x80 | (rune & 0x3f));
 	return 4;
 }
+
+/* `s`, or a copy in which each byte that is no UTF-8 is U+FFFD. */
+struct str utf8_clean(struct arena *a, struct str s);
 
 #endif

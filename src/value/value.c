@@ -358,21 +358,21 @@ struct value *value_set(struct arena *a, struct value *object, unsigned name, co
 	return put(&object->u.items[object->len++], name, &node);
 }
 
-struct value *value_set_key(struct arena *a, struct value *object, struct str key, const struct value *v) {
-	uint16_t name = name_find(key);
-	if (name) {
-		return value_set(a, object, name, v);
-	}
-	assert(value_is(object, VALUE_OBJECT) && !(object->shape & SHAPE_FROZEN));
-	struct value *old = find_text(object, key);
-	if (old) {
-		return put(old, N_NONE, v);
-	}
+struct value *value_add_key(struct arena *a, struct value *object, struct str key, const struct value *v) {
 	struct value node = v ? *v : (struct value){ .type = VALUE_NULL };
-	struct str own = arena_str(a, key);
-	grow(a, object, true);
-	value_keys(object)[object->len] = own;
-	return put(&object->u.items[object->len++], N_NONE, &node);
+	uint16_t name = name_find(key);
+	struct str own = name ? (struct str){ 0 } : arena_str(a, key);
+	grow(a, object, !name);
+	if (object->shape & SHAPE_KEYS) {
+		value_keys(object)[object->len] = own;
+	}
+	return put(&object->u.items[object->len++], name, &node);
+}
+
+struct value *value_set_key(struct arena *a, struct value *object, struct str key, const struct value *v) {
+	assert(value_is(object, VALUE_OBJECT) && !(object->shape & SHAPE_FROZEN));
+	struct value *old = value_get_str(object, key);
+	return old ? put(old, old->name, v) : value_add_key(a, object, key, v);
 }
 
 struct value *value_set_str(struct arena *a, struct value *object, unsigned name, struct str s) {
