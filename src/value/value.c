@@ -459,6 +459,23 @@ struct value *value_insert(struct arena *a, struct value *array, size_t n, const
 	return put(&array->u.items[n], N_NONE, &node);
 }
 
+void value_fill(struct arena *a, struct value *object, const struct value *nodes, const struct str *keys, size_t n) {
+	bool text = false;
+	assert(value_is(object, VALUE_OBJECT) && object->len == 0 && n < UINT32_MAX / 2);
+	for (size_t i = 0; i < n && !text; i++) {
+		text = nodes[i].name == N_NONE;
+	}
+	object->len = (uint32_t)n;
+	object->shape = text ? SHAPE_KEYS : 0;
+	object->u.items = n ? arena_alloc(a, n * sizeof(*nodes) + (text ? n * sizeof(*keys) : 0)) : NULL;
+	if (n) {
+		memcpy(object->u.items, nodes, n * sizeof(*nodes));
+	}
+	if (text) {
+		memcpy(value_keys(object), keys, n * sizeof(*keys));
+	}
+}
+
 void value_sort_keys(struct value *object) {
 	size_t sorted = 1;
 	if (!value_is(object, VALUE_OBJECT) || object->len < 2) {

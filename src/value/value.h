@@ -145,6 +145,11 @@ void value_remove_at(struct value *container, size_t n);
 struct value *value_push(struct arena *a, struct value *array, const struct value *v); /* like value_set */
 struct value *value_push_str(struct arena *a, struct value *array, struct str s);
 struct value *value_insert(struct arena *a, struct value *array, size_t n, const struct value *v);
+/*
+ * Gives the empty *object n members at once, without looking for doubles: nodes[i] goes under its own `name`, or
+ * where that is N_NONE under keys[i], text that is borrowed and is no known name. For walkers that make whole maps.
+ */
+void value_fill(struct arena *a, struct value *object, const struct value *nodes, const struct str *keys, size_t n);
 /* Sorts an object's members by key bytes, as Go prints maps. */
 void value_sort_keys(struct value *object);
 void value_sort_keys_deep(struct value *v); /* all objects in v */
