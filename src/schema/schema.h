@@ -310,7 +310,7 @@ NODISCARD bool schema_decode(struct arena *a, const struct schema_type *t, const
 
 /* ---- protobuf (protobuf.c) -------------------------------------------------------------------------- */
 #define PB_MAGIC S("k8s\0")
-/* A bare message. Bounded in depth and size by its input. Fails with ERR_BAD_REQUEST. */
+/* A bare message. Bounded in depth and size by its input. `ret` borrows text from `bytes`. Fails with ERR_BAD_REQUEST. */
 NODISCARD bool pb_decode(struct arena *a, const struct schema_type *t, struct str bytes, struct value **ret, struct err *err);
 /*
  * With the envelope: finds the type by what the envelope says (or takes `fallback`, which may be NULL, when it says
@@ -323,7 +323,7 @@ static inline bool pb_is_object(struct str bytes) { /* starts with the magic? */
 }
 /* Appends the message, the reference's bytes for canonical `v`. False when the buffer is over its ceiling. */
 bool pb_encode(struct buf *b, const struct schema_type *t, const struct value *v);
-/* With the envelope; kind and apiVersion come from `v`. */
+/* With the envelope; kind and apiVersion come from `v`, or from `t` when `v` has none. */
 bool pb_encode_object(struct buf *b, const struct schema_type *t, const struct value *v);
 
 /* ---- quantities (quantity.c) ------------------------------------------------------------------------- */
