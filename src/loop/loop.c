@@ -19,6 +19,8 @@ struct loop {
 	uv_loop_t uv;
 	uv_async_t wake;
 	uv_timer_t timer;
+	uv_prepare_t prepare;
+	struct list turns;
 	struct heap timers;
 	nsec_t now;
 	uint64_t now_ms; /* uv's time when `now` was read */
@@ -45,10 +47,6 @@ static __thread struct loop *current;
 
 struct loop *loop_current(void) {
 	return current;
-}
-
-void *loop_uv(struct loop *l) {
-	return &l->uv;
 }
 
 nsec_t loop_now(struct loop *l) {
@@ -133,6 +131,27 @@ bool loop_call(struct loop *l, void (*fn)(void *arg), void *arg) {
 		return false;
 	}
 	return true;
+}
+
+/* ---- the end of a turn ---- */
+
+static void on_prepare(uv_prepare_t *handle) {
+	struct loop *l = handle->data;
+	LIST_EACH(&l->turns, it) {
+		struct loop_turn *t = container_of(it, struct loop_turn, link);
+		t->run(t);
+	}
+}
+
+void loop_turn_add(struct loop *l, struct loop_turn *t) {
+	if (list_empty(&l->turns)) {
+		uv_prepare_start(&l->prepare, on_prepare);
+	}
+	list_push(&l->turns, &t->link);
+}
+
+void loop_turn_remove(struct loop_turn *t) {
+	list_remove(&t->link);
 }
 
 /* ---- timers ---- */
@@ -243,11 +262,13 @@ struct loop *loop_new(const char *name) {
 	int rc = uv_loop_init(&l->uv);
 	rc |= uv_async_init(&l->uv, &l->wake, on_wake);
 	rc |= uv_timer_init(&l->uv, &l->timer);
+	rc |= uv_prepare_init(&l->uv, &l->prepare);
 	if (rc) {
 		log_error("loop", "cannot make an event loop (out of file descriptors?)", kv_c("name", name), kv_int("uv", rc));
 		abort();
 	}
-	l->wake.data = l->timer.data = l;
+	l->wake.data = l->timer.data = l->prepare.data = l;
+	list_init(&l->turns);
 	l->name = xstrdup(name);
 	pthread_mutex_init(&l->lock, NULL);
 	list_init(&l->inbox);
@@ -296,12 +317,11 @@ void loop_stop(struct loop *l) {
 }
 
 static void close_left(uv_handle_t *handle, void *arg) {
-	struct loop *l = arg;
+	(void)arg;
 	if (uv_is_closing(handle)) {
 		return;
 	}
-	bool own = handle == (uv_handle_t *)&l->wake || handle == (uv_handle_t *)&l->timer;
-	uv_close(handle, own || handle->type != UV_POLL ? NULL : on_fd_closed);
+	uv_close(handle, handle->type == UV_POLL ? on_fd_closed : NULL);
 }
 
 void loop_free(struct loop *l) {
@@ -316,7 +336,7 @@ void loop_free(struct loop *l) {
 		struct msg *m = container_of(it, struct msg, link);
 		m->run(m);
 	}
-	uv_walk(&l->uv, close_left, l);
+	uv_walk(&l->uv, close_left, NULL);
 	uv_run(&l->uv, UV_RUN_DEFAULT);
 	uv_loop_close(&l->uv);
 	heap_release(&l->timers);

@@ -24,7 +24,6 @@ NODISCARD bool loop_start_thread(struct loop *l, struct err *err); /* runs it in
 void loop_stop(struct loop *l);               /* any thread; joins when it has a thread of its own (not from itself) */
 void loop_free(struct loop *l);               /* after loop_stop */
 struct loop *loop_current(void);              /* of this thread; NULL in a pool thread */
-void *loop_uv(struct loop *l);                /* uv_loop_t *, for the edges in net and loop only */
 nsec_t loop_now(struct loop *l);              /* monotonic, cached for this turn */
 
 /* ---- messages ---- */
@@ -36,6 +35,15 @@ struct msg {
 bool loop_post(struct loop *l, struct msg *m);
 /* The same from a plain function. */
 bool loop_call(struct loop *l, void (*fn)(void *arg), void *arg);
+
+/* ---- the end of a turn (owner thread only) ---- */
+/* `run` is called before the loop waits, in each turn: what a turn produced leaves together. */
+struct loop_turn {
+	struct list link;
+	void (*run)(struct loop_turn *t);
+};
+void loop_turn_add(struct loop *l, struct loop_turn *t);
+void loop_turn_remove(struct loop_turn *t); /* harmless when not added; not from run */
 
 /* ---- timers (owner thread only) ---- */
 struct loop_timer {

@@ -21,7 +21,7 @@ struct net_conn_handler {
 	void (*on_data)(void *arg, struct str bytes);
 	/* The peer will send no more; writing still works. NULL: the conn closes then, after what is written is sent. */
 	void (*on_eof)(void *arg);
-	/* What was written has been sent down to a quarter of what on_drain needs (64 KiB). May be NULL. */
+	/* The backlog, having been above NET_CONN_DRAIN, has fallen to it. May be NULL. */
 	void (*on_drain)(void *arg);
 	/* Over. err->code is ERR_NONE after a clean end, else why (peer reset, timeout). May be NULL. */
 	void (*on_close)(void *arg, const struct err *err);
@@ -41,6 +41,7 @@ bool net_conn_write(struct net_conn *c, struct str bytes);
 /* The same for several pieces as one write: no other write comes between. */
 bool net_conn_writev(struct net_conn *c, const struct str *parts, size_t n);
 #define NET_CONN_BACKLOG_MAX ((size_t)16 << 20)
+#define NET_CONN_DRAIN ((size_t)64 << 10)
 /* Bytes that wait unsent; a writer stops above 256 KiB, say, and goes on in on_drain. Any thread. */
 size_t net_conn_backlog(struct net_conn *c);
 

@@ -51,6 +51,7 @@ struct http_exchange {
 	bool tls;
 	struct str peer;             /* "10.0.0.7:4711"; "" on a unix socket */
 	const struct cert_identity *peer_cert; /* verified client certificate, NULL when none was shown */
+	struct str peer_cert_error;  /* a client certificate was shown and not accepted: why */
 	nsec_t received;             /* clock_mono() when the headers were complete */
 	struct arena arena;          /* for the handler; freed with the exchange */
 	void *user;                  /* for `early` to leave something for `handle` */
@@ -76,6 +77,8 @@ struct http_server_opts {
 	void (*handle)(struct http_exchange *x, void *arg);
 	/* On the io loop once the headers are there: must not block. NULL: collect. */
 	enum http_body (*early)(struct http_exchange *x, void *arg);
+	/* A request that cannot be handed out (400, 408, 413, 431, 503): answers it with http_reply, on the io loop. NULL: plain text. */
+	void (*reject)(struct http_exchange *x, int status, const char *why, void *arg);
 	void *arg;
 	int loops;                 /* io threads; 0: 2 */
 	size_t body_max;           /* bytes of a collected body; 0: 3 MiB, what upstream's API server takes */

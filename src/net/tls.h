@@ -15,7 +15,8 @@ struct tls_server_opts {
 	struct str cert_pem;      /* the server's certificate, then its chain */
 	struct str key_pem;
 	struct str client_ca_pem; /* bundle; empty: clients are not asked for certificates */
-	bool client_cert_required; /* else optional; one that does not verify is refused either way */
+	/* Else optional: one that does not verify does not break the handshake, the exchange says so (peer_cert_error), as upstream's 401. */
+	bool client_cert_required;
 	bool no_h2;               /* offer HTTP/1.1 only */
 	const struct tls_sni *sni; /* further certificates by name */
 	size_t sni_len;
