@@ -1187,12 +1187,12 @@ static void write_names(const char *dir) {
 	f = out_open(dir, "names.c");
 	fprintf(f, "#include <string.h>\n\n#include \"value/value.h\"\n\nstatic const char texts[] =\n");
 	for (size_t i = 0; i < names.len; i++) {
-		fprintf(f, "\t\"%s\\0\"\n", names.at[i]);
+		fprintf(f, "\t\"f:%s\"\n", names.at[i]); /* one text for the name and for "f:" and it */
 	}
 	fprintf(f, "\t;\nstatic const struct {\n\tuint16_t at;\n\tuint8_t len;\n} names[] = {\n\t{ 0, 0 },\n");
 	for (size_t i = 0; i < names.len; i++) {
-		fprintf(f, "\t{ %zu, %zu },\n", at, strlen(names.at[i]));
-		at += strlen(names.at[i]) + 1;
+		fprintf(f, "\t{ %zu, %zu },\n", at + 2, strlen(names.at[i]));
+		at += strlen(names.at[i]) + 2;
 	}
 	if (at > 65535) {
 		die((struct place){ 0 }, "names take more than 64 KB");
@@ -1209,20 +1209,26 @@ static void write_names(const char *dir) {
 	fprintf(f,
 		"uint16_t name_find(struct str text) {\n"
 		"\tuint64_t h, d;\n"
-		"\tuint16_t id;\n\n"
+		"\tuint16_t id, field = 0;\n\n"
+		"\tif (text.len > 2 && text.ptr[0] == 'f' && text.ptr[1] == ':') {\n"
+		"\t\tfield = N_FIELD;\n"
+		"\t\ttext.ptr += 2;\n"
+		"\t\ttext.len -= 2;\n"
+		"\t}\n"
 		"\tif (text.len - 1 > %zu - 1) {\n"
 		"\t\treturn N_NONE; /* empty, or longer than every name */\n"
 		"\t}\n"
 		"\th = name_hash(text.ptr, text.len);\n"
 		"\td = shifts[h & %zu];\n"
 		"\tid = cells[((h >> 16) + d * ((h >> 40) | 1)) & %zu];\n"
-		"\treturn names[id].len == text.len && memcmp(texts + names[id].at, text.ptr, text.len) == 0 ? id : N_NONE;\n"
+		"\treturn names[id].len == text.len && memcmp(texts + names[id].at, text.ptr, text.len) == 0 ? id | field : N_NONE;\n"
 		"}\n\n"
 		"struct str name_text(uint16_t name) {\n"
-		"\tif (name >= N_COUNT) {\n"
+		"\tuint16_t id = name & (uint16_t)~N_FIELD, field = name != id ? 2 : 0;\n\n"
+		"\tif (id == N_NONE || id >= N_COUNT) {\n"
 		"\t\treturn (struct str){ 0 };\n"
 		"\t}\n"
-		"\treturn (struct str){ texts + names[name].at, names[name].len };\n"
+		"\treturn (struct str){ texts + names[id].at - field, (size_t)names[id].len + field };\n"
 		"}\n",
 		longest, buckets - 1, cells - 1);
 	out_close(f);
