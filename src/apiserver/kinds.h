@@ -48,6 +48,8 @@ struct kind_ctx {
 	struct arena *arena;
 	struct str ns, name;
 	struct str user;         /* who asks */
+	const struct str *groups;
+	size_t groups_len;
 	bool dry_run;
 	struct service_alloc *services; /* cluster addresses and node ports; NULL: none are given */
 	struct str *warnings;    /* for the Warning header: kind_warn() */
