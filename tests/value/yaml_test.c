@@ -237,7 +237,7 @@ static const char *const other_ways[] = {
 	/* read otherwise by it, or by the scalars of YAML 1.1 */
 	"565N", "652Z", "C4HZ", "DK3J", "FP8R", "L24T", "Y2GN",
 	/* refused by it */
-	"2JQS", "2LFX", "2SXE", "4ABK", "4MUZ", "5MUD", "5T43", "6BCT", "6CA3", "6LVF", "6M2F", "8XYN", "96NN", "9SA2",
+	"2JQS", "2LFX", "2SXE", "4ABK", "4MUZ", "5MUD", "58MP", "5T43", "6BCT", "6CA3", "6LVF", "6M2F", "8XYN", "96NN", "9SA2",
 	"A2M4", "BEC7", "CFD4", "DBG4", "DK95", "FRK4", "HM87", "HWV9", "K3WX", "M2N8", "NHX8", "NJ66", "NKF9", "Q5MG",
 	"QT73", "R4YG", "S3PD", "SM9W", "UKK6", "UT92", "VJP3", "W4TN", "W5VH", "Y79Y", "ZYU8",
 };
