@@ -41,6 +41,9 @@ libs_runtime    := -larchive -lzstd -lz
 libs_network    := -lnl-route-3 -lnl-3
 
 MODE  ?= release
+# V=1 shows whole commands
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$(2)')
 OUT   := build/$(MODE)
 CCACHE := $(shell command -v ccache 2>/dev/null)
 CC     = $(CCACHE) gcc
@@ -89,13 +92,14 @@ $(GEN): build/gen/.stamp ;
 # ---- rooms ------------------------------------------------------------------------------------
 $(OUT)/obj/%.o: %.c | build/gen/.stamp
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 define room_rule
 $(OUT)/lib/lib$(1).a: $(call room_obj,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcsD $$@ $$^
+	$$(Q)ar rcsD $$@ $$^
 endef
 $(foreach r,$(ROOMS),$(if $(strip $(call room_src,$(r))),$(eval $(call room_rule,$(r)))))
 
@@ -103,7 +107,8 @@ ALL_LIBS = $(foreach r,sim cluster kubectl kubelet network runtime scheduler con
 VERSION_FLAGS = -DCORACLE_VERSION='"$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)"'
 
 $(OUT)/coracle: $(OUT)/obj/src/main.o $(ALL_LIBS)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(foreach r,$(ROOMS),$(libs_$(r)))
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $< -Wl,--start-group $(ALL_LIBS) -Wl,--end-group $(foreach r,$(ROOMS),$(libs_$(r)))
 
 build/coracle: $(OUT)/coracle
 	@cp -f $< $@.new && strip $@.new && mv -f $@.new $@
@@ -115,7 +120,8 @@ TESTS    := $(patsubst %.c,$(OUT)/%,$(TEST_SRC))
 define test_rule
 $(OUT)/tests/$(1)/%_test: $(OUT)/obj/tests/$(1)/%_test.o $(call room_libs,$(1))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$< -Wl,--start-group $(call room_libs,$(1)) -Wl,--end-group $(call room_ld,$(1)) -lcmocka
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) -o $$@ $$< -Wl,--start-group $(call room_libs,$(1)) -Wl,--end-group $(call room_ld,$(1)) -lcmocka
 endef
 $(foreach r,$(ROOMS),$(eval $(call test_rule,$(r))))
 
@@ -134,7 +140,8 @@ fuzz_room = $(firstword $(subst _, ,$(1)))
 define fuzz_rule
 $(OUT)/fuzz/$(1): $(OUT)/obj/fuzz/$(1).o $(if $(filter fuzz,$(MODE)),,$(OUT)/obj/tests/fuzz_main.o) $(call room_libs,$(call fuzz_room,$(1)))
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $(call room_libs,$(call fuzz_room,$(1))) -Wl,--end-group $(call room_ld,$(call fuzz_room,$(1)))
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(CFLAGS) $$(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $(call room_libs,$(call fuzz_room,$(1))) -Wl,--end-group $(call room_ld,$(call fuzz_room,$(1)))
 endef
 $(foreach f,$(FUZZ_SRC),$(eval $(call fuzz_rule,$(basename $(notdir $(f))))))
 
