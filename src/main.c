@@ -8,6 +8,7 @@
 
 #include "base/flags.h"
 #include "cluster/cluster.h"
+#include "kubectl/kubectl.h"
 #include "runtime/cri.h"
 
 #ifndef CORACLE_VERSION
@@ -51,6 +52,7 @@ static void help(void) {
 			printf("  %-19s %s\n", c->name, c->summary);
 		}
 	}
+	printf("  %-19s %s\n", "kubectl", "apply, get, delete, wait: where there is no other kubectl");
 	printf("  %-19s %s\n\n`coracle COMMAND --help` tells more.\n", "version", "print the version");
 }
 
@@ -71,6 +73,9 @@ int main(int argc, char **argv) {
 	}
 	if (!strcmp(argv[1], "version") || !strcmp(argv[1], "--version")) {
 		return cmd_version();
+	}
+	if (!strcmp(argv[1], "kubectl")) {
+		return kubectl_main(argc - 1, argv + 1);
 	}
 	const struct command *c = find(argv[1]);
 	if (!c) {

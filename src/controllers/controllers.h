@@ -15,6 +15,7 @@ struct controllers_opts {
 	const char *enabled;      /* comma-separated names, "*" for all, "-name" for none of it; NULL: "*" */
 	const char *cluster_cidr; /* a /24 of it becomes each node's podCIDR; NULL: nodes bring their own */
 	struct str root_ca_pem;   /* ConfigMap kube-root-ca.crt of each namespace; empty: none is made; copied */
+	struct str signing_cert_pem, signing_key_pem; /* CA that signs the certificates of nodes; empty: nobody signs; copied */
 	bool leader_elect;        /* work only while holding the Lease kube-system/kube-controller-manager */
 	void (*on_lost)(void *arg); /* the lease is lost: end the process or stop and start anew; on the loop. NULL: the process ends. */
 	void *arg;
