@@ -367,7 +367,7 @@ NODISCARD bool smp_apply(struct arena *a, const struct schema_type *t, const str
 /* ---- small walkers (shape.c) ---------------------------------------------------------------------------- */
 /* Drops what a create or an ordinary update may not set: the status, when the kind has a status subresource. */
 void schema_drop_status(const struct schema_resource *r, struct value *object);
-/* Takes the status of `from` into `object` (an ordinary update), or everything but the status (a status update). */
+/* Takes the status of `from` into `object` (an ordinary update), or all but status and metadata (a status update). */
 void schema_keep_status(struct arena *a, const struct schema_resource *r, struct value *object, const struct value *from);
 void schema_only_status(struct arena *a, const struct schema_resource *r, struct value *object, const struct value *from);
 /* {kind: PartialObjectMetadata, apiVersion: meta.k8s.io/v1, metadata}; shares metadata with `object`. */
@@ -389,7 +389,7 @@ struct value *discovery_group(struct arena *a, struct str group);               
 struct value *discovery_resources(struct arena *a, struct str group, struct str version); /* GET /api/v1, /apis/G/V; NULL likewise */
 /* The aggregated form of /api (core) or /apis; `version` is "v2" or "v2beta1". */
 struct value *discovery_aggregated(struct arena *a, bool core, struct str version);
-/* One group's entry of it, so that custom groups can be added to the items. */
+/* One group's entry of it, so that custom groups can be added to the items; NULL when nothing of it is served. */
 struct value *discovery_aggregated_group(struct arena *a, const struct schema_group *g);
 
 /* ---- tables (table.c, table_<group>.c) ----------------------------------------------------------------------- */
