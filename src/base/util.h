@@ -19,8 +19,13 @@
 /* Hands a pointer out of a variable that cleans up after itself. */
 #define TAKE(p) ({ __auto_type take_ = (p); (p) = NULL; take_; })
 
-#define MIN(a, b) ({ __auto_type min_a_ = (a); __auto_type min_b_ = (b); min_a_ < min_b_ ? min_a_ : min_b_; })
-#define MAX(a, b) ({ __auto_type max_a_ = (a); __auto_type max_b_ = (b); max_a_ > max_b_ ? max_a_ : max_b_; })
+/* Each use has names of its own (n), so that one may stand inside another. */
+#define MIN(a, b) MIN_EXPAND(a, b, __COUNTER__)
+#define MAX(a, b) MAX_EXPAND(a, b, __COUNTER__)
+#define MIN_EXPAND(a, b, n) MIN_OF(a, b, n)
+#define MAX_EXPAND(a, b, n) MAX_OF(a, b, n)
+#define MIN_OF(a, b, n) ({ __auto_type a_##n = (a); __auto_type b_##n = (b); a_##n < b_##n ? a_##n : b_##n; })
+#define MAX_OF(a, b, n) ({ __auto_type a_##n = (a); __auto_type b_##n = (b); a_##n > b_##n ? a_##n : b_##n; })
 
 /*
  * Allocation that never fails: out of memory ends the program (STYLE.md section 5). What bounds
