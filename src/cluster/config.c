@@ -252,9 +252,8 @@ bool cluster_config_load(const struct cluster_args *args, struct cluster_config 
 		return false;
 	}
 	if (!json_parse(&ret->arena, buf_view(&b), NULL, &v, err)) {
-		char why[256];
-		snprintf(why, sizeof(why), "%s", err->msg);
-		err_set(err, ERR_INVALID, "%s/cluster.json cannot be read: %s", ret->data_dir, why);
+		struct err why = *err;
+		err_set(err, ERR_INVALID, "%s/cluster.json cannot be read: %s", ret->data_dir, why.msg);
 		cluster_config_release(ret);
 		return false;
 	}
