@@ -40,7 +40,7 @@ struct store_opts {
 };
 /* Fails: ERR_IO (path named), ERR_UNAVAILABLE when another process has it open ("... is in use by process N"). */
 NODISCARD bool store_open(const struct store_opts *opts, struct store **ret, struct err *err);
-void store_close(struct store *s); /* finishes waiting writes, ends watches with ERR_CLOSED, joins the thread */
+void store_close(struct store *s); /* finishes waiting writes, joins the thread; watches are cancelled before */
 
 int64_t store_revision(struct store *s);  /* newest committed; any thread, no lock */
 int64_t store_compacted(struct store *s); /* oldest revision that watches and old reads may still name */
