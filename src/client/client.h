@@ -118,7 +118,7 @@ struct client_watch_opts {
 	void *arg;
 };
 struct client_watch;
-NODISCARD bool client_watch_start(struct client *c, const struct client_watch_opts *opts, struct client_watch **ret, struct err *err); /* does not block */
+NODISCARD bool client_watch_start(struct client *c, const struct client_watch_opts *opts, struct client_watch **ret, struct err *err); /* does not block; on opts->loop's thread; on_event never runs inside it */
 void client_watch_stop(struct client_watch *w); /* on its loop only; no call after it, also no ENDED; frees w. After ENDED call it too. */
 
 /* ---- transports: what stands behind a client ---- */
