@@ -69,7 +69,7 @@ void validate_selector_and_template(struct kind_ctx *x, const struct value *spec
 	const struct value *selector = value_get(spec, N_selector), *tmpl = value_get(spec, N_template);
 	const struct selector *parsed;
 	struct err err = { 0 };
-	if (!selector) {
+	if (!value_is(selector, VALUE_OBJECT)) { /* absent is null in the canonical form */
 		cause_add(c, CAUSE_REQUIRED, S("spec.selector"), NULL, NULL);
 	} else {
 		validate_label_selector(selector, S("spec.selector"), c);
