@@ -18,7 +18,7 @@ static bool plain(const struct value *v) {
 			return false;
 		}
 	}
-	return !value_is(v, VALUE_FLOAT) || fabs(v->u.number) < 0x1p63;
+	return !value_is(v, VALUE_FLOAT) || fabs(v->u.number) < 0x1p53;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -75,7 +75,8 @@ struct str value_key(const struct value *object, size_t n); /* key of the n-th m
 /* Member by known name; NULL when absent or v is no object. */
 static inline struct value *value_get(const struct value *v, unsigned name) {
 	if (v && v->type == VALUE_OBJECT) {
-		for (struct value *it = v->u.items, *end = it + v->len; it < end; it++) {
+		struct value *it = v->u.items;
+		for (uint32_t n = v->len; n > 0; n--, it++) {
 			if (it->name == name) {
 				return it;
 			}
