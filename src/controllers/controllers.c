@@ -20,7 +20,8 @@
 	X(root_ca)                      \
 	X(replica_set)                  \
 	X(replication_controller)       \
-	X(deployment)
+	X(deployment)                   \
+	X(certificates)
 
 #define DECLARE(name) extern const struct controller_ops name##_controller;
 CONTROLLERS(DECLARE)
