@@ -17,8 +17,9 @@ struct arena_chunk {
 static void *alloc_slow(struct arena *a, size_t bytes) {
 	size_t last = a->chunks ? a->chunks->bytes : 0;
 	size_t want = MAX((size_t)CHUNK_MIN, MIN((size_t)CHUNK_MAX, last * 2));
-	struct arena_chunk *c = xmalloc(sizeof(*c) + MAX(want, bytes));
-	if (bytes > want / 2 && a->chunks) { /* its own chunk, behind the newest, whose room stays in use */
+	bool own = bytes > want / 2 && a->chunks; /* its own chunk, behind the newest, whose room stays in use */
+	struct arena_chunk *c = xmalloc(sizeof(*c) + (own ? bytes : MAX(want, bytes)));
+	if (own) {
 		c->bytes = bytes;
 		c->next = a->chunks->next;
 		a->chunks->next = c;

@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <locale.h>
+#include <pthread.h>
 
 int str_cmp(struct str a, struct str b) {
 	size_t n = MIN(a.len, b.len);
@@ -173,16 +174,21 @@ bool str_to_int(struct str s, int min, int max, int *ret) {
 	return true;
 }
 
+/* Whatever locale the program runs in, a point is a point. */
+static pthread_once_t c_locale_once = PTHREAD_ONCE_INIT;
+static locale_t c_locale;
+
+static void c_locale_make(void) {
+	c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+}
+
 bool str_to_double(struct str s, double *ret) {
-	static locale_t c_locale;
 	char buf[400];
 	char *end;
 	if (s.len == 0 || s.len >= sizeof(buf) || isspace((unsigned char)s.ptr[0])) {
 		return false;
 	}
-	if (!c_locale) {
-		c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-	}
+	pthread_once(&c_locale_once, c_locale_make);
 	memcpy(buf, s.ptr, s.len);
 	buf[s.len] = 0;
 	double d = strtod_l(buf, &end, c_locale);

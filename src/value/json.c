@@ -15,7 +15,6 @@
 
 #define DEPTH_MAX_DEFAULT 10000
 #define SET_FROM 24 /* members from which a duplicate is looked for with a hash table */
-#define DEAD 0xff   /* type of a member that a later duplicate replaced */
 
 struct frame {
 	uint32_t start; /* first member on the scratch stack; the container itself stands just below it */
@@ -310,7 +309,7 @@ static void set_grow(struct parser *s, struct frame *f, uint32_t last) {
 	}
 	f->set = xcalloc(f->set_cap, sizeof(*f->set));
 	for (uint32_t at = f->start; at < last; at++) {
-		if (s->values[at].type != DEAD) {
+		if (s->values[at].type != SHAPE_DEAD) {
 			set_add(s, f, at);
 		}
 	}
@@ -327,7 +326,7 @@ static uint32_t find_same(struct parser *s, struct frame *f, uint32_t at) {
 		uint32_t i = (uint32_t)(hash >> 32) & (f->set_cap - 1);
 		while (f->set[i]) {
 			uint32_t other = f->start + f->set[i] - 1;
-			if (s->values[other].type != DEAD && keys_same(s, other, at)) {
+			if (s->values[other].type != SHAPE_DEAD && keys_same(s, other, at)) {
 				found = other;
 			}
 			i = (i + 1) & (f->set_cap - 1);
@@ -337,7 +336,7 @@ static uint32_t find_same(struct parser *s, struct frame *f, uint32_t at) {
 	}
 	if (f->maybe & bit) {
 		for (uint32_t other = f->start; other < at; other++) {
-			if (s->values[other].type != DEAD && keys_same(s, other, at)) {
+			if (s->values[other].type != SHAPE_DEAD && keys_same(s, other, at)) {
 				found = other;
 				break;
 			}
@@ -366,7 +365,7 @@ static void replace_same(struct parser *s, struct frame *f, uint32_t at) {
 	if (old == UINT32_MAX) {
 		return;
 	}
-	s->values[old].type = DEAD;
+	s->values[old].type = SHAPE_DEAD;
 	f->dead = true;
 	if (!s->opts->allow_duplicates && s->opts->on_duplicate) {
 		auto_buf struct buf path = BUF_INIT(4096);
@@ -407,7 +406,7 @@ static bool open_container(struct parser *s, bool object) {
 static void drop_dead(struct parser *s, const struct frame *f) {
 	uint32_t to = f->start;
 	for (uint32_t at = f->start; at < s->len; at++) {
-		if (s->values[at].type != DEAD) {
+		if (s->values[at].type != SHAPE_DEAD) {
 			s->values[to] = s->values[at];
 			s->keys[to++] = s->keys[at];
 		}

@@ -4,32 +4,37 @@
 
 #include "value/shape.h"
 
-static struct value *member_like(const struct value *object, const struct value *other, size_t n) {
-	uint16_t name = other->u.items[n].name;
-	return name ? value_get(object, name) : value_get_str(object, value_text_key(other, n));
-}
-
-static struct value *set_like(struct arena *a, struct value *object, const struct value *other, size_t n, const struct value *v) {
-	uint16_t name = other->u.items[n].name;
-	return name ? value_set(a, object, name, v) : value_set_key(a, object, value_text_key(other, n), v);
-}
-
 /* `doc` is ours to edit, or NULL; what comes back stands on its own. */
 static struct value *merge(struct arena *a, struct value *doc, const struct value *patch) {
+	struct value_index index = { 0 };
 	if (!value_is(patch, VALUE_OBJECT)) {
 		return value_copy(a, patch);
 	}
 	if (!value_is(doc, VALUE_OBJECT)) {
 		doc = value_new_object(a);
 	}
+	bool dead = false;
 	for (size_t i = 0; i < patch->len; i++) {
-		struct value *old = member_like(doc, patch, i);
-		const struct value *change = &patch->u.items[i];
+		struct str key = value_key(patch, i);
+		const struct value *change = value_item(patch, i);
+		struct value *old = value_index_get(&index, doc, key);
 		if (change->type != VALUE_NULL) {
-			set_like(a, doc, patch, i, merge(a, old, change));
+			const struct value *v = merge(a, old, change);
+			if (!old) {
+				value_add_key(a, doc, key, v);
+			} else if (v != old) {
+				uint16_t name = old->name;
+				*old = *v;
+				old->name = name;
+			}
 		} else if (old) {
-			value_remove_at(doc, (size_t)(old - doc->u.items));
+			old->type = SHAPE_DEAD;
+			dead = true;
 		}
+	}
+	value_index_release(&index);
+	if (dead) {
+		value_drop_dead(doc);
 	}
 	return doc;
 }
@@ -47,16 +52,19 @@ struct value *merge_patch_diff(struct arena *a, const struct value *from, const 
 		return value_copy(a, to);
 	}
 	struct value *patch = value_new_object(a);
+	struct value_index in_from = { 0 }, in_to = { 0 };
 	for (size_t i = 0; i < from->len; i++) {
-		if (!member_like(to, from, i)) {
-			set_like(a, patch, from, i, NULL);
+		if (!value_index_get(&in_to, to, value_key(from, i))) {
+			value_add_key(a, patch, value_key(from, i), NULL);
 		}
 	}
 	for (size_t i = 0; i < to->len; i++) {
-		const struct value *old = member_like(from, to, i), *new = &to->u.items[i];
+		const struct value *new = value_item(to, i), *old = value_index_get(&in_from, from, value_key(to, i));
 		if (!value_eq(old, new)) {
-			set_like(a, patch, to, i, old ? merge_patch_diff(a, old, new) : value_copy(a, new));
+			value_add_key(a, patch, value_key(to, i), old ? merge_patch_diff(a, old, new) : value_copy(a, new));
 		}
 	}
+	value_index_release(&in_from);
+	value_index_release(&in_to);
 	return patch;
 }

@@ -59,7 +59,8 @@ static inline struct str value_text_key(const struct value *v, size_t n) {
 	return key_read((const char *)v->u.items + value_key_offsets(v)[n]);
 }
 
-/* value_set_key() for a key that is known not to be there yet. */
-struct value *value_add_key(struct arena *a, struct value *object, struct str key, const struct value *v);
+/* Members are removed together by giving them this type and then dropping them all. */
+#define SHAPE_DEAD 0xff
+void value_drop_dead(struct value *container);
 
 #endif

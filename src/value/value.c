@@ -423,6 +423,28 @@ void value_remove_at(struct value *container, size_t n) {
 	container->len--;
 }
 
+void value_drop_dead(struct value *container) {
+	assert(!(container->shape & SHAPE_FROZEN));
+	struct value *items = container->u.items;
+	struct str *keys = container->shape & SHAPE_KEYS ? value_keys(container) : NULL;
+	bool exact = !(container->shape & SHAPE_CAP_LOG2);
+	uint32_t to = 0;
+	for (uint32_t at = 0; at < container->len; at++) {
+		if (items[at].type == SHAPE_DEAD) {
+			continue;
+		}
+		items[to] = items[at];
+		if (keys) {
+			keys[to] = keys[at];
+		}
+		to++;
+	}
+	container->len = to;
+	if (keys && exact) { /* the table follows the room */
+		memmove(items + to, keys, to * sizeof(*keys));
+	}
+}
+
 bool value_remove(struct value *object, unsigned name) {
 	struct value *v = value_get(object, name);
 	if (!v) {
@@ -474,6 +496,33 @@ void value_fill(struct arena *a, struct value *object, const struct value *nodes
 	if (text) {
 		memcpy(value_keys(object), keys, n * sizeof(*keys));
 	}
+}
+
+#define INDEX_FROM 24 /* members up to which walking is faster */
+
+struct value *value_index_get(struct value_index *x, const struct value *object, struct str key) {
+	if (value_len(object) <= INDEX_FROM) {
+		return value_get_str(object, key);
+	}
+	uint16_t name = name_find(key);
+	if (name) {
+		return value_get(object, name); /* there are only so many names */
+	}
+	if (!(object->shape & (SHAPE_KEYS | SHAPE_OFFSETS))) {
+		return NULL;
+	}
+	for (; x->seen < object->len; x->seen++) {
+		if (!object->u.items[x->seen].name) {
+			map_set(&x->places, value_text_key(object, x->seen), (void *)(x->seen + 1));
+		}
+	}
+	size_t place = (size_t)map_get(&x->places, key);
+	return place ? &object->u.items[place - 1] : NULL;
+}
+
+void value_index_release(struct value_index *x) {
+	map_release(&x->places);
+	x->seen = 0;
 }
 
 void value_sort_keys(struct value *object) {

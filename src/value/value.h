@@ -24,6 +24,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/map.h"
 #include "names.h" /* generated: enum name_id { N_NONE = 0, N_apiVersion, ... , N_COUNT } */
 
 enum value_type {
@@ -133,6 +134,8 @@ struct value *value_copy_shallow(struct arena *a, const struct value *v);
  */
 struct value *value_set(struct arena *a, struct value *object, unsigned name, const struct value *v);
 struct value *value_set_key(struct arena *a, struct value *object, struct str key, const struct value *v); /* copies the key */
+/* value_set_key() for a key that is known not to be there yet: does not look. Copies the key. */
+struct value *value_add_key(struct arena *a, struct value *object, struct str key, const struct value *v);
 struct value *value_set_str(struct arena *a, struct value *object, unsigned name, struct str s);     /* copies */
 struct value *value_set_int(struct arena *a, struct value *object, unsigned name, int64_t i);
 struct value *value_set_bool(struct arena *a, struct value *object, unsigned name, bool b);
@@ -151,6 +154,17 @@ struct value *value_insert(struct arena *a, struct value *array, size_t n, const
  * where that is N_NONE under keys[i], text that is borrowed and is no known name. For walkers that make whole maps.
  */
 void value_fill(struct arena *a, struct value *object, const struct value *nodes, const struct str *keys, size_t n);
+/*
+ * Looks text keys up in an object that may have very many members, without walking it each time: a
+ * hostile ConfigMap has 300,000. Zeroed memory is an empty index; members may be appended between calls,
+ * but not removed or moved.
+ */
+struct value_index {
+	struct map places; /* a text key's place + 1 */
+	size_t seen;       /* members that are in `places` */
+};
+struct value *value_index_get(struct value_index *x, const struct value *object, struct str key);
+void value_index_release(struct value_index *x);
 /* Sorts an object's members by key bytes, as Go prints maps. */
 void value_sort_keys(struct value *object);
 void value_sort_keys_deep(struct value *v); /* all objects in v */

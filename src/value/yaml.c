@@ -16,14 +16,12 @@
 #include "base/map.h"
 #include "base/vec.h"
 #include "value/number.h"
-#include "value/shape.h"
 #include "value/utf8.h"
 #include "value/yaml_scalar.h"
 
 /* libyaml's scanner looks at every open flow level for each token: 10,000 of them would let it be stalled. */
 #define DEPTH_MAX 1000
 #define ALIAS_BYTES_MAX ((size_t)64 << 20) /* text that aliases repeat, together */
-#define FEW_MEMBERS 16                     /* up to so many keys are compared one by one */
 #define TAG_PREFIX "tag:yaml.org,2002:"
 
 enum node_kind { NODE_SCALAR, NODE_SEQUENCE, NODE_MAPPING, NODE_ALIAS };
@@ -351,7 +349,7 @@ static bool key_text(struct reader *r, const struct node *n, struct str *ret) {
 /* A mapping under construction: merges put their members into the same one. */
 struct mapping {
 	struct value object;
-	struct map places; /* text key to its member's place + 1, once there are many */
+	struct value_index index;
 };
 
 static bool decode(struct reader *r, struct node *n, struct value *ret);
@@ -370,32 +368,10 @@ static bool count(struct reader *r) {
 	return true;
 }
 
-static struct value *mapping_find(struct mapping *m, struct str key) {
-	uint16_t name = name_find(key);
-	if (name) {
-		return value_get(&m->object, name);
-	}
-	if (m->object.len <= FEW_MEMBERS) {
-		return value_get_str(&m->object, key);
-	}
-	if (!m->places.len) {
-		for (size_t i = 0; i < m->object.len; i++) {
-			if (!m->object.u.items[i].name) {
-				map_set(&m->places, value_key(&m->object, i), (void *)(i + 1));
-			}
-		}
-	}
-	size_t place = (size_t)map_get(&m->places, key);
-	return place ? &m->object.u.items[place - 1] : NULL;
-}
-
 static void mapping_set(struct reader *r, struct mapping *m, const struct node *at, struct str key, const struct value *v) {
-	struct value *old = mapping_find(m, key);
+	struct value *old = value_index_get(&m->index, &m->object, key);
 	if (!old) {
 		value_add_key(r->a, &m->object, key, v);
-		if (m->places.len) {
-			map_set(&m->places, key, (void *)(uintptr_t)m->object.len);
-		}
 		return;
 	}
 	uint16_t name = old->name;
@@ -531,7 +507,7 @@ static bool decode(struct reader *r, struct node *n, struct value *ret) {
 	}
 	struct mapping m = { .object = { .type = VALUE_OBJECT } };
 	bool ok = fill(r, n, &m);
-	map_release(&m.places);
+	value_index_release(&m.index);
 	*ret = m.object;
 	return ok;
 }

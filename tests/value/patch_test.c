@@ -161,11 +161,29 @@ static void test_diff(void **state) {
 	assert_str(json_text(&a, merge_patch_diff(&a, from, from)), S("{}"));
 }
 
+/* What a hostile request may hold: it must not take time that grows with the square of its members. */
+static void test_many_members(void **state) {
+	enum { MEMBERS = 200000 };
+	auto_arena struct arena a = { 0 };
+	auto_buf struct buf doc = { 0 }, patch = { 0 };
+	for (int i = 0; i < MEMBERS; i++) {
+		buf_printf(&doc, "%s\"k%d\":%d", i ? "," : "{", i, i);
+		buf_printf(&patch, "%s\"k%d\":%s", i ? "," : "{", MEMBERS - i, i % 2 ? "null" : "{}");
+	}
+	buf_c(&doc, "}");
+	buf_c(&patch, "}");
+	struct value *from = parse(&a, buf_view(&doc)), *to = merge_patch_apply(&a, from, parse(&a, buf_view(&patch)));
+	assert_int_equal(value_len(to), MEMBERS / 2 + 1);
+	struct value *diff = merge_patch_diff(&a, from, to);
+	assert_true(value_eq(merge_patch_apply(&a, from, diff), to));
+}
+
 int main(void) {
 	const struct CMUnitTest others[] = {
 		cmocka_unit_test(test_copy_limit),
 		cmocka_unit_test(test_suite),
 		cmocka_unit_test(test_diff),
+		cmocka_unit_test(test_many_members),
 	};
 	int failed = RUN_CASES("json patch", patch_cases, test_patch);
 	failed += RUN_CASES("merge patch", merge_cases, test_merge);
