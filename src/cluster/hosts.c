@@ -61,6 +61,8 @@ bool hosts_link_ensure(struct cluster_config *c, struct err *err) {
 	if (!RUN(err, "ip", "link", "set", br, "up")) {
 		return false;
 	}
+	/* Where there is no default route, connect() to a Service would fail before the proxy's rules see it. */
+	(void)!RUN(&ignore, "ip", "route", "add", c->service_cidr, "dev", br, "metric", "4096");
 	struct str rules = arena_printf(&a,
 		"table ip coracle_link_%s\n"
 		"delete table ip coracle_link_%s\n"

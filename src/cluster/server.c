@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "cluster/addons.h"
 #include "cluster/admin.h"
+#include "cluster/hosts.h"
 #include "cluster/pki.h"
 #include "controllers/controllers.h"
 #include "network/network.h"
@@ -195,6 +196,9 @@ static bool start(struct server *s, const struct cluster_args *args, struct err 
 	notify(s, "step preparing keys and certificates");
 	if (!cluster_config_make(args, &s->cfg, err) || !lock(s, err) || !pki_ensure(&s->cfg, err) || !cluster_pid_write(&s->cfg, "server.pid", err) ||
 		!admin_entry(&s->cfg, &a, &e, err) || !kubeconfig_write(cluster_path(&s->cfg, "admin.kubeconfig"), &e, err)) {
+		return false;
+	}
+	if (s->cfg.link && !hosts_link_ensure(&s->cfg, err)) {
 		return false;
 	}
 	notify(s, "step starting the API server on port %d", s->cfg.port);
