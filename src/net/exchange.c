@@ -898,17 +898,35 @@ struct loop *http_stream_loop(struct http_stream *s) {
 	return s->x.io->loop;
 }
 
+struct stream_end {
+	struct msg msg;
+	struct exchange *x; /* the handle's reference */
+	bool abort;
+};
+
+static void stream_end_run(struct msg *m) {
+	struct stream_end *e = container_of(m, struct stream_end, msg);
+	struct exchange *x = e->x;
+	pthread_mutex_lock(&x->lock);
+	x->ended = true;
+	x->aborted = x->aborted || e->abort;
+	pthread_mutex_unlock(&x->lock);
+	kick_now(x);
+	exchange_unref(x);
+	free(e);
+}
+
+/* A message of its own, so that it comes after every broadcast that was posted before it. */
 static void stream_finish(struct http_stream *s, bool abort) {
 	if (!s) {
 		return;
 	}
 	struct exchange *x = &s->x;
-	pthread_mutex_lock(&x->lock);
-	x->ended = true;
-	x->aborted = x->aborted || abort;
-	pthread_mutex_unlock(&x->lock);
-	exchange_kick(x);
-	exchange_unref(x);
+	struct stream_end *e = xcalloc(1, sizeof(*e));
+	*e = (struct stream_end){ .msg.run = stream_end_run, .x = x, .abort = abort };
+	if (loop_current() == x->io->loop || !loop_post(x->io->loop, &e->msg)) {
+		stream_end_run(&e->msg);
+	}
 }
 
 void http_stream_end(struct http_stream *s) {

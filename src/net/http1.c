@@ -197,9 +197,6 @@ bool http1_parse_request(struct arena *a, struct str head, size_t headers_max, s
 	bool chunked = false, has_length = false;
 
 	*ret_status = 400;
-	while (str_starts(rest, S("\r\n"))) { /* RFC 9112 section 2.2: empty lines before a request are skipped */
-		rest = str_from(rest, 2);
-	}
 	if (!line_next(&rest, &line)) {
 		return err_set(err, ERR_BAD_REQUEST, "malformed request line");
 	}

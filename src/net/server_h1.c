@@ -26,6 +26,10 @@ static bool h1_head(struct conn *c) {
 	struct http1_head head = { 0 };
 	struct err err = { 0 };
 	int status;
+	while (str_starts(buf_view(&c->in), S("\r\n"))) { /* RFC 9112 section 2.2: empty lines before a request are skipped */
+		buf_drop(&c->in, 2);
+		c->scanned = 0;
+	}
 	size_t len = http1_head_end(buf_view(&c->in), &c->scanned);
 	bool too_long = len ? len > o->header_bytes_max : c->in.len > o->header_bytes_max;
 

@@ -14,6 +14,9 @@
 /* ---- the output buffer ---- */
 
 static void out_add(struct sock *s, const void *bytes, size_t len) {
+	if (!len) {
+		return;
+	}
 	if (s->out_len + len > s->out_cap) {
 		if (s->out_at) {
 			memmove(s->out, s->out + s->out_at, s->out_len - s->out_at);
