@@ -60,6 +60,10 @@ $(IMG)/bin/pause: $(IMG)/obj/pause/pause.o
 	@mkdir -p $(@D)
 	musl-gcc $(IMG_LDFLAGS) -o $@ $^
 
+$(IMG)/bin/crun-hybrid: $(IMG)/obj/crun-hybrid/crun_hybrid.o
+	@mkdir -p $(@D)
+	musl-gcc $(IMG_LDFLAGS) -o $@ $^
+
 $(IMG)/bin/nonewprivs: $(IMG)/obj/nonewprivs/nonewprivs.o
 	@mkdir -p $(@D)
 	musl-gcc $(IMG_LDFLAGS) -o $@ $^
@@ -122,6 +126,16 @@ build/gen/pause_image.c: $(IMG)/pause.tar
 	@mv -f $@.new $@
 build/gen/pause_image.h: build/gen/pause_image.c ;
 $(call room_obj,cluster): | build/gen/pause_image.h
+
+# Two small static programs that the runtime starts: the holder of a pod's namespaces, and what hides
+# a leftover cgroup hierarchy from crun.
+build/gen/runtime_programs.c: $(IMG)/bin/pause $(IMG)/bin/crun-hybrid
+	@mkdir -p $(@D)
+	@{ echo '/* Made from $^. */'; echo '#include "runtime/programs.h"'; \
+	  for p in pause crun-hybrid; do n=$$(echo "$$p" | tr - _); \
+	    echo "const unsigned char program_$$n[] = {"; od -An -v -tu1 "$(IMG)/bin/$$p" | sed 's/  */,/g;s/^,//;s/$$/,/'; echo '};'; \
+	    echo "const size_t program_$${n}_len = sizeof(program_$$n);"; done; } >$@.new
+	@mv -f $@.new $@
 
 
 
