@@ -92,6 +92,20 @@ int main(void) {
 	}
 	report("print list", out.len, clock_mono() - start);
 
+	auto_buf struct buf yaml = { 0 };
+	start = clock_mono();
+	if (!yaml_print(&yaml, v)) {
+		return 1;
+	}
+	report("print list as YAML", yaml.len / ROUNDS, clock_mono() - start);
+	auto_arena struct arena scratch = { 0 };
+	struct value *read;
+	start = clock_mono();
+	if (!yaml_parse(&scratch, buf_view(&yaml), NULL, &read, &err)) {
+		return 1;
+	}
+	report("parse list from YAML", yaml.len / ROUNDS, clock_mono() - start);
+
 	const struct value *items = value_get(v, N_items);
 	static struct obj *objs[PODS];
 	size_t bytes = 0, before = mallinfo2().uordblks;
