@@ -6,8 +6,8 @@
  * since no room's library has them.
  */
 #include "../images/testserver/base.c"
-#include "../images/testserver/h2.c"
 #include "../images/testserver/hpack.c"
+#include "../images/testserver/h2.c"
 
 #include <assert.h>
 
