@@ -66,7 +66,7 @@ LDFLAGS = $(LDFLAGS_$(MODE))
 
 GEN := build/gen/names.h build/gen/names.c build/gen/tables.c build/gen/tables.h
 
-room_src  = $(shell find src/$(1) -name '*.c' 2>/dev/null | LC_ALL=C sort) $(if $(filter value,$(1)),build/gen/names.c) $(if $(filter schema,$(1)),build/gen/tables.c) $(if $(filter cluster,$(1)),build/gen/pause_image.c) $(if $(filter runtime,$(1)),build/gen/runtime_programs.c)
+room_src  = $(shell find src/$(1) -name '*.c' 2>/dev/null | LC_ALL=C sort) $(if $(filter value,$(1)),build/gen/names.c) $(if $(filter schema,$(1)),build/gen/tables.c) $(if $(filter runtime,$(1)),build/gen/runtime_programs.c)
 room_obj  = $(patsubst %.c,$(OUT)/obj/%.o,$(call room_src,$(1)))
 room_lib  = $(if $(strip $(call room_src,$(1))),$(OUT)/lib/lib$(1).a)
 room_libs = $(foreach r,$(1) $(uses_$(1)),$(call room_lib,$(r)))

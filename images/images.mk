@@ -113,20 +113,6 @@ $(IMG)/oci/busybox.tar: images/busybox.image images/busybox.layer $(IMG)/bin/bus
 $(IMG)/oci/busybox-gzip.tar: images/busybox.image images/busybox.layer $(IMG)/bin/busybox
 	$(IMG_PACK) --oci --gzip -D TAG=$(IMG_BUSYBOX_TAG) $< $@
 
-# The pause image as C, so that the one program can start pods with no other file.
-build/gen/pause_image.c: $(IMG)/pause.tar
-	@mkdir -p $(@D)
-	@{ echo '/* Made from $<. */'; echo '#include "pause_image.h"'; \
-	  echo 'const unsigned char pause_image[] = {'; \
-	  od -An -v -tu1 $< | sed 's/  */,/g;s/^,//;s/$$/,/'; echo '};'; \
-	  echo 'const size_t pause_image_len = sizeof(pause_image);'; } >$@.new
-	@{ echo '/* The archive of the pause image, as docker save writes it. */'; echo '#ifndef PAUSE_IMAGE_H'; \
-	  echo '#define PAUSE_IMAGE_H'; echo '#include <stddef.h>'; echo 'extern const unsigned char pause_image[];'; \
-	  echo 'extern const size_t pause_image_len;'; echo '#endif'; } >build/gen/pause_image.h
-	@mv -f $@.new $@
-build/gen/pause_image.h: build/gen/pause_image.c ;
-$(call room_obj,cluster): | build/gen/pause_image.h
-
 # Two small static programs that the runtime starts: the holder of a pod's namespaces, and what hides
 # a leftover cgroup hierarchy from crun.
 build/gen/runtime_programs.c: $(IMG)/bin/pause $(IMG)/bin/crun-hybrid
@@ -145,7 +131,7 @@ $(OUT)/tests/images/%_test: $(OUT)/obj/tests/images/%_test.o $(IMG_UNIT_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka -lnghttp2 -lpthread
 
-test-images: images images-oci $(IMG)/bin/testserver-tls build/gen/pause_image.c
+test-images: images images-oci $(IMG)/bin/testserver-tls
 	@python3 tests/images/images_test.py
 
 -include $(shell find $(IMG)/obj $(IMG)/obj-tls -name '*.d' 2>/dev/null)

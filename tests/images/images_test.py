@@ -1101,12 +1101,7 @@ class ArchiveTest(unittest.TestCase):
                 self.assertIn(want, done.stderr)
                 self.assertEqual(os.listdir(folder), ["spec"])
 
-    def test_embedded_pause(self):
-        path = os.path.join(IMAGES, "..", "gen", "pause_image.c")
-        with open(path, encoding="ascii") as f:
-            numbers = re.search(r"\{\n(.*)\};", f.read(), re.S).group(1)
-        with open(os.path.join(IMAGES, "pause.tar"), "rb") as f:
-            self.assertEqual(bytes(int(n) for n in re.findall(r"\d+", numbers)), f.read())
+    def test_pause_is_small(self):
         self.assertLess(os.path.getsize(os.path.join(IMAGES, "pause.tar")), 20 * 1024)
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root for chroot")
