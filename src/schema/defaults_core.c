@@ -234,7 +234,7 @@ static void secret(struct arena *a, struct value *o) {
 
 		plain = value_get(o, N_stringData); /* it may have moved */
 		for (size_t i = 0; i < value_len(plain); i++) {
-			value_set_key_str(a, data, value_key(plain, i), base64_encode(a, value_as_str(value_item(plain, i))));
+			value_set_key_str(a, data, value_key(plain, i), walk_base64_encode(a, value_as_str(value_item(plain, i))));
 		}
 		value_sort_keys(data);
 		value_remove(o, N_stringData);

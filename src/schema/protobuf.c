@@ -375,7 +375,7 @@ static bool decode_item(struct decoder *d, const struct schema_type *owner, cons
 		memcpy(&out->u.number, &rec->n, sizeof(out->u.number));
 		return true;
 	case SCHEMA_BYTES:
-		*out = walk_str(base64_encode(d->a, rec->bytes));
+		*out = walk_str(walk_base64_encode(d->a, rec->bytes));
 		return true;
 	case SCHEMA_STRUCT:
 		return decode_struct(d, schema_field_type(owner, f), rec->bytes, out);
@@ -919,7 +919,7 @@ static void encode_inside(struct encoder *e, const struct schema_type *owner, co
 static void encode_bytes(struct encoder *e, uint32_t num, const struct value *v) {
 	size_t from = message_open(e->b, num);
 
-	base64_decode(e->b, value_as_str(v));
+	walk_base64_decode(e->b, value_as_str(v));
 	message_close(e->b, from);
 }
 

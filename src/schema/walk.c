@@ -247,7 +247,7 @@ static ptrdiff_t decode_base64(struct buf *b, struct str text) {
 	return i < text.len ? (ptrdiff_t)i : -1;
 }
 
-struct str base64_encode(struct arena *a, struct str bytes) {
+struct str walk_base64_encode(struct arena *a, struct str bytes) {
 	size_t n = (bytes.len + 2) / 3 * 4;
 	char *out = arena_alloc(a, n + 1), *p = out;
 	const unsigned char *in = (const unsigned char *)bytes.ptr;
@@ -276,7 +276,7 @@ struct str base64_encode(struct arena *a, struct str bytes) {
 	return (struct str){ out, n };
 }
 
-bool base64_decode(struct buf *b, struct str text) {
+bool walk_base64_decode(struct buf *b, struct str text) {
 	return decode_base64(b, text) < 0 && !b->overflow;
 }
 
@@ -288,7 +288,7 @@ bool base64_normal(struct arena *a, struct str text, struct str *ret, struct err
 	if (bad >= 0) {
 		return err_set(err, ERR_BAD_REQUEST, "illegal base64 data at input byte %td", bad);
 	}
-	again = base64_encode(a, buf_view(&b));
+	again = walk_base64_encode(a, buf_view(&b));
 	*ret = str_eq(again, text) ? text : again;
 	return true;
 }

@@ -45,9 +45,9 @@ bool walk_omits(const struct schema_field *f, const struct value *v);
 
 /* base64: canonical text of what `text` says, `text` itself when it is canonical. Fails in Go's words. */
 NODISCARD bool base64_normal(struct arena *a, struct str text, struct str *ret, struct err *err);
-struct str base64_encode(struct arena *a, struct str bytes);
+struct str walk_base64_encode(struct arena *a, struct str bytes);
 /* Of canonical text; appends. */
-bool base64_decode(struct buf *b, struct str text);
+bool walk_base64_decode(struct buf *b, struct str text);
 
 /* "v1.PodSpec", "[]string", "map[string]string": the Go type that the reference names in messages. */
 struct str walk_go_type(struct arena *a, const struct schema_type *owner, const struct schema_field *f, enum schema_shape shape);
