@@ -165,11 +165,12 @@ struct run_result {
 void run_result_release(struct run_result *r);
 /*
  * Runs to the end, keeps the output (up to the ceilings in ret, default 1 MiB; the rest is read and dropped).
- * With a timeout, `on_timeout` (may be NULL) is called first, then the child is killed; ERR_TIMEOUT.
+ * After the timeout the child is killed; ERR_TIMEOUT. Before, `on_timeout` (may be NULL) may end what the child waits
+ * for: when it says so (true) the child has two seconds to notice, so that it can reap its own children.
  */
 struct run_opts {
 	nsec_t timeout;
-	void (*on_timeout)(void *arg);
+	bool (*on_timeout)(void *arg);
 	void *arg;
 };
 NODISCARD bool run_program(const char *const *argv, const struct run_opts *opts, struct run_result *ret, struct err *err);

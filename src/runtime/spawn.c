@@ -168,6 +168,8 @@ static bool collect(int pidfd, int fds[2], nsec_t until, struct run_result *r) {
 	}
 }
 
+#define RUN_GRACE (2 * NSEC_PER_SEC)
+
 bool run_program(const char *const *argv, const struct run_opts *opts, struct run_result *ret, struct err *err) {
 	auto_fd int out_r = -1, out_w = -1, err_r = -1, err_w = -1, pidfd = -1;
 	int p[2];
@@ -201,10 +203,7 @@ bool run_program(const char *const *argv, const struct run_opts *opts, struct ru
 	int fds[2] = { out_r, err_r };
 	out_r = err_r = -1;
 	bool in_time = collect(pidfd, fds, opts && opts->timeout ? clock_mono() + opts->timeout : 0, ret);
-	if (!in_time) {
-		if (opts->on_timeout) {
-			opts->on_timeout(opts->arg);
-		}
+	if (!in_time && !(opts->on_timeout && opts->on_timeout(opts->arg) && collect(pidfd, fds, clock_mono() + RUN_GRACE, ret))) {
 		kill(-pid, SIGKILL);
 		kill(pid, SIGKILL);
 	}

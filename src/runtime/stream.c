@@ -93,16 +93,18 @@ static bool exec_pid(const struct path *pid_file, int *ret) {
 	return file_read(pid_file->c, &b, &ignored) && str_to_int(str_trim(buf_view(&b)), 1, INT_MAX, ret);
 }
 
-/* Kills the program itself: the runtime's death alone would leave it. */
-static void exec_kill(const struct path *pid_file) {
+/* Kills the program itself: the runtime's death alone would leave it. False when it did not start. */
+static bool exec_kill(const struct path *pid_file) {
 	int pid;
-	if (exec_pid(pid_file, &pid)) {
-		kill(pid, SIGKILL);
-	}
+	return exec_pid(pid_file, &pid) && kill(pid, SIGKILL) == 0;
 }
 
-static void on_exec_timeout(void *arg) {
-	exec_kill(arg);
+/*
+ * The runtime is the program's parent, from outside the container's process namespace: were both killed at once, the
+ * program would stay a zombie there until the node's init looked, and the container could not end before.
+ */
+static bool on_exec_timeout(void *arg) {
+	return exec_kill(arg);
 }
 
 void cri_exec_result_release(struct cri_exec_result *r) {
@@ -449,7 +451,14 @@ void cri_stream_free(struct cri_stream *s) {
 		return;
 	}
 	if (p->pid) {
-		exec_kill(&p->pid_file);
+		struct pollfd f = { .fd = s->done, .events = POLLIN };
+		/* Nobody reads any more: a runtime that copies must not wait for that. */
+		close_fd_p(&s->in), s->in = -1;
+		close_fd_p(&s->out), s->out = -1;
+		close_fd_p(&s->err_out), s->err_out = -1;
+		if (exec_kill(&p->pid_file) && f.fd >= 0) {
+			(void)poll(&f, 1, 2000);
+		}
 		kill(-p->pid, SIGKILL);
 		kill(p->pid, SIGKILL);
 		spawn_reap(p->pid);
