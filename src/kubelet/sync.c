@@ -268,6 +268,9 @@ static bool inits_done(struct pod *p, struct arena *a, const struct value *pod) 
 		if (c->kind == CTR_SIDECAR) {
 			bool runs = in_current_sandbox(p, c) || ctr_running(c) ? keep(p, a, pod, c) : ctr_start(p, a, pod, c);
 			if (!began && (!runs || !ctr_running(c) || !c->started)) {
+				if (runs && !ctr_running(c)) {
+					pass_wake(p, NSEC_PER_MSEC); /* started just now: what follows needs a look at it */
+				}
 				return false;
 			}
 			continue;
