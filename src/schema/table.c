@@ -112,7 +112,7 @@ static int requirement_cmp(const void *a, const void *b) {
 	return c ? c : x->at < y->at ? -1 : 1;
 }
 
-struct str selector_text(struct arena *a, const struct value *selector) {
+struct str table_selector_text(struct arena *a, const struct value *selector) {
 	const struct value *labels = value_get(selector, N_matchLabels), *expressions = value_get(selector, N_matchExpressions);
 	size_t n = value_len(labels) + value_len(expressions), at = 0;
 	auto_free struct requirement *all = xcalloc(n + 1, sizeof(*all));

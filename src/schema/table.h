@@ -46,7 +46,7 @@ struct str human_span(struct arena *a, int64_t seconds);
 /* Names and images of spec.containers: two cells. */
 void cells_containers(struct row *r, const struct value *pod_spec);
 struct str labels_text(struct arena *a, const struct value *labels);     /* "a=b,c=d"; "<none>" */
-struct str selector_text(struct arena *a, const struct value *selector); /* of a LabelSelector */
+struct str table_selector_text(struct arena *a, const struct value *selector); /* of a LabelSelector */
 /* "a,b,c" of an array of strings. */
 struct str joined(struct arena *a, const struct value *strings, const char *between);
 /* Of status.conditions: the status text of one type; "" when it is not there. */

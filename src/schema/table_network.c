@@ -42,7 +42,7 @@ static void ingress_class(struct row *r) {
 
 static void network_policy(struct row *r) {
 	cell_name(r);
-	cell(r, selector_text(r->a, value_at(r->o, N_spec, N_podSelector)));
+	cell(r, table_selector_text(r->a, value_at(r->o, N_spec, N_podSelector)));
 	cell_age(r);
 }
 

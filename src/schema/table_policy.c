@@ -85,7 +85,7 @@ static void admission_binding(struct row *r) {
 	if (!ref) {
 		cell(r, S("<unset>"));
 	} else {
-		name = name.len ? name : value_get(ref, N_selector) ? selector_text(r->a, value_get(ref, N_selector)) : S("*");
+		name = name.len ? name : value_get(ref, N_selector) ? table_selector_text(r->a, value_get(ref, N_selector)) : S("*");
 		cell(r, arena_printf(r->a, "%.*s%s%.*s", STR_ARG(ns), ns.len ? "/" : "", STR_ARG(name)));
 	}
 	cell_age(r);

@@ -19,7 +19,7 @@ static void deployment(struct row *r) {
 	cell_int(r, value_int_at(status, N_availableReplicas));
 	cell_age(r);
 	cells_containers(r, pod_spec(r->o));
-	cell(r, selector_text(r->a, value_at(r->o, N_spec, N_selector)));
+	cell(r, table_selector_text(r->a, value_at(r->o, N_spec, N_selector)));
 }
 
 static void replica_set(struct row *r) {
@@ -29,7 +29,7 @@ static void replica_set(struct row *r) {
 	cell_int(r, value_int_at(r->o, N_status, N_readyReplicas));
 	cell_age(r);
 	cells_containers(r, pod_spec(r->o));
-	cell(r, selector_text(r->a, value_at(r->o, N_spec, N_selector)));
+	cell(r, table_selector_text(r->a, value_at(r->o, N_spec, N_selector)));
 }
 
 static void daemon_set(struct row *r) {
@@ -44,7 +44,7 @@ static void daemon_set(struct row *r) {
 	cell(r, labels_text(r->a, value_get(pod_spec(r->o), N_nodeSelector)));
 	cell_age(r);
 	cells_containers(r, pod_spec(r->o));
-	cell(r, selector_text(r->a, value_at(r->o, N_spec, N_selector)));
+	cell(r, table_selector_text(r->a, value_at(r->o, N_spec, N_selector)));
 }
 
 static void stateful_set(struct row *r) {
@@ -122,7 +122,7 @@ static void job(struct row *r) {
 	cell(r, start.len ? table_age(r->a, start, end_sec) : S(""));
 	cell_age(r);
 	cells_containers(r, pod_spec(r->o));
-	cell(r, selector_text(r->a, value_get(spec, N_selector)));
+	cell(r, table_selector_text(r->a, value_get(spec, N_selector)));
 }
 
 static void cron_job(struct row *r) {
@@ -137,7 +137,7 @@ static void cron_job(struct row *r) {
 	cell(r, value_as_str(last).len ? since(r, last) : S("<none>"));
 	cell_age(r);
 	cells_containers(r, value_at(job_spec, N_template, N_spec));
-	cell(r, selector_text(r->a, value_get(job_spec, N_selector)));
+	cell(r, table_selector_text(r->a, value_get(job_spec, N_selector)));
 }
 
 /* ---- autoscaling ----------------------------------------------------------------------------------------------- */
