@@ -247,7 +247,7 @@ static bool start(struct agent *g, struct client **ret_client, struct node **ret
 		.client_ca_file = path(g, "ca.crt"),
 		.overlay = "auto",
 	};
-	return node_start(&no, ret, err);
+	return cluster_node_start(&no, ret, err);
 }
 
 int cmd_agent(int argc, char **argv) {
@@ -302,7 +302,7 @@ int cmd_agent(int argc, char **argv) {
 	} else {
 		log_error("agent", "cannot start", kv_err(&err));
 	}
-	node_stop(node);
+	cluster_node_stop(node);
 	if (client) {
 		client_free(client);
 	}

@@ -241,9 +241,9 @@ int cmd_kubelet(int argc, char **argv) {
 	bool ok = geteuid() == 0 || err_set(&err, ERR_FORBIDDEN, "must run as root: it makes namespaces, mounts and network links");
 	ok = ok && (o.ip || err_set(&err, ERR_UNAVAILABLE, "this machine has no address but loopback: name one with --node-ip")) && connect(&c, &err);
 	o.kubelet_client = c.client;
-	ok = ok && node_start(&o, &node, &err);
+	ok = ok && cluster_node_start(&o, &node, &err);
 	code = run(&c, ok, &err);
-	node_stop(node);
+	cluster_node_stop(node);
 	end(&c);
 	return code;
 }

@@ -136,7 +136,7 @@ static bool network_open(const struct node_opts *o, const struct names *nm, stru
 	return dir_make(nm->cni_dir, 0755, err) && cni_open(&co, &n->cni, err);
 }
 
-bool node_start(const struct node_opts *o, struct node **ret, struct err *err) {
+bool cluster_node_start(const struct node_opts *o, struct node **ret, struct err *err) {
 	struct node *n = xcalloc(1, sizeof(*n));
 	struct names nm = names_of(o, &n->arena);
 
@@ -149,14 +149,14 @@ bool node_start(const struct node_opts *o, struct node **ret, struct err *err) {
 	ok = ok && overlay_start(&vo, &n->overlay, err) && (o->no_proxy || proxy_start(&po, &n->proxy, err)) && kubelet_start(n->kubelet, &ko, err) &&
 		control_start(&(struct control_opts){ .path = nm.sock, .images = cri_images(n->cri), .spool_dir = nm.cri_root }, &n->control, err);
 	if (!ok) {
-		node_stop(n);
+		cluster_node_stop(n);
 		return false;
 	}
 	*ret = n;
 	return true;
 }
 
-void node_stop(struct node *n) {
+void cluster_node_stop(struct node *n) {
 	if (!n) {
 		return;
 	}
@@ -195,7 +195,7 @@ static void unmount_below(const char *dir) {
 	VEC_RELEASE(&found);
 }
 
-bool node_destroy(const struct node_opts *o, struct err *err) {
+bool cluster_node_destroy(const struct node_opts *o, struct err *err) {
 	struct node n = { 0 };
 	struct names nm = names_of(o, &n.arena);
 	struct err first = { 0 }, e = { 0 };

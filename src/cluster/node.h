@@ -27,9 +27,9 @@ struct node_opts {
 	const char *overlay;                       /* "auto", ... */
 	bool no_proxy;
 };
-NODISCARD bool node_start(const struct node_opts *opts, struct node **ret, struct err *err);
-void node_stop(struct node *n); /* pods run on; NULL is fine */
+NODISCARD bool cluster_node_start(const struct node_opts *opts, struct node **ret, struct err *err);
+void cluster_node_stop(struct node *n); /* pods run on; NULL is fine */
 /* For `down`, when nothing of the node runs any more: ends its pods, removes mounts, links, tables, cgroups. Goes on after a failure. */
-NODISCARD bool node_destroy(const struct node_opts *opts, struct err *err);
+NODISCARD bool cluster_node_destroy(const struct node_opts *opts, struct err *err);
 
 #endif

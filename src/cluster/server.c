@@ -166,7 +166,7 @@ static bool components(struct server *s, struct err *err) {
 }
 
 static void stop(struct server *s) {
-	node_stop(s->node);
+	cluster_node_stop(s->node);
 	if (s->dns) {
 		dns_stop(s->dns);
 	}
@@ -213,7 +213,7 @@ static bool start(struct server *s, const struct cluster_args *args, struct err 
 	struct node_opts no = server_node_opts(&s->cfg);
 	no.kubelet_client = s->kubelet_client;
 	no.proxy_client = s->proxy_client;
-	return node_start(&no, &s->node, err);
+	return cluster_node_start(&no, &s->node, err);
 }
 
 static void raise_limits(void) {

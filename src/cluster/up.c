@@ -416,7 +416,7 @@ int cmd_down(int argc, char **argv) {
 	hosts_stop(&c);
 	step("removing pods, links, mounts");
 	struct node_opts no = server_node_opts(&c);
-	if (!node_destroy(&no, &e)) {
+	if (!cluster_node_destroy(&no, &e)) {
 		fprintf(stderr, "coracle down: %s\n", e.msg);
 		failed = 1;
 	}

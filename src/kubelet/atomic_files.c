@@ -111,8 +111,8 @@ static bool link_names(const char *dir, const struct vfiles *f, struct err *err)
 	for (size_t i = 0; i < f->at.len; i++) {
 		struct str head, tail;
 		str_cut(f->at.at[i].path, '/', &head, &tail);
-		const char *link = path_fmt(&a, "%s/%.*s", dir, STR_ARG(head));
-		const char *target = path_fmt(&a, "..data/%.*s", STR_ARG(head));
+		const char *link = pod_path_fmt(&a, "%s/%.*s", dir, STR_ARG(head));
+		const char *target = pod_path_fmt(&a, "..data/%.*s", STR_ARG(head));
 		if (symlink(target, link) != 0 && errno != EEXIST) {
 			return err_sys(err, "link %s", link);
 		}
@@ -145,7 +145,7 @@ static bool sweep(const char *dir, const struct vfiles *f, const char *current, 
 			strcmp(e->d_name, current) == 0) {
 			continue;
 		}
-		const char *path = path_fmt(&a, "%s/%s", dir, e->d_name);
+		const char *path = pod_path_fmt(&a, "%s/%s", dir, e->d_name);
 		if (strncmp(e->d_name, "..", 2) == 0) {
 			ok = dir_remove(path, err) && ok;
 		} else if (!is_wanted(f, str_c(e->d_name)) && unlink(path) != 0 && errno != ENOENT) {
@@ -167,8 +167,8 @@ bool vfiles_write(const char *dir, const struct vfiles *f, int64_t gid, int64_t 
 	}
 	gmtime_r(&now, &tm);
 	strftime(stamp, sizeof(stamp), "..%Y_%m_%d_%H_%M_%S", &tm);
-	const char *name = path_fmt(&a, "%s.%u", stamp, (unsigned)(rand_u64() & 0xffffffff));
-	const char *fresh = path_fmt(&a, "%s/%s", dir, name);
+	const char *name = pod_path_fmt(&a, "%s.%u", stamp, (unsigned)(rand_u64() & 0xffffffff));
+	const char *fresh = pod_path_fmt(&a, "%s/%s", dir, name);
 	if (!make_dir(fresh, gid, err)) {
 		return false;
 	}
@@ -177,12 +177,12 @@ bool vfiles_write(const char *dir, const struct vfiles *f, int64_t gid, int64_t 
 			return false;
 		}
 	}
-	const char *tmp = path_fmt(&a, "%s/..data_tmp", dir);
+	const char *tmp = pod_path_fmt(&a, "%s/..data_tmp", dir);
 	unlink(tmp);
 	if (symlink(name, tmp) != 0) {
 		return err_sys(err, "link %s", tmp);
 	}
-	if (rename(tmp, path_fmt(&a, "%s/..data", dir)) != 0) {
+	if (rename(tmp, pod_path_fmt(&a, "%s/..data", dir)) != 0) {
 		return err_sys(err, "switch %s/..data", dir);
 	}
 	return link_names(dir, f, err) && sweep(dir, f, name, err);

@@ -69,7 +69,7 @@ bool pod_hosts_write(struct pod *p, const struct value *pod, struct err *err) {
 		}
 	}
 	/* in place: containers that run hold this file as a mount */
-	const char *path = path_fmt(&a, "%s/etc-hosts", p->dir);
+	const char *path = pod_path_fmt(&a, "%s/etc-hosts", p->dir);
 	if (file_exists(path)) {
 		FILE *f = fopen(path, "we");
 		if (!f) {

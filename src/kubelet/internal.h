@@ -239,7 +239,7 @@ const struct value *pod_container(const struct value *pod, struct str name, enum
 /* Name of the API's Go-printed list: "[a b]". */
 struct str list_text(struct arena *a, const struct str *at, size_t n);
 int64_t pod_grace_seconds(const struct value *pod); /* deletionGracePeriodSeconds, or the spec's; at least 1 */
-const char *path_fmt(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
+const char *pod_path_fmt(struct arena *a, const char *fmt, ...) PRINTF(2, 3);
 int signal_number(struct str name); /* "SIGTERM", "TERM", "15", "SIGRTMIN+3"; 0 unknown */
 
 /* Events about a pod or one of its containers. */

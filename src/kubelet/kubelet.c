@@ -279,7 +279,7 @@ static void sweep_folders(struct sweep *s, const char *dir, bool logs) {
 		if (map_get(&s->known, uid)) {
 			continue;
 		}
-		const char *path = path_fmt(&a, "%s/%s", dir, e->d_name);
+		const char *path = pod_path_fmt(&a, "%s/%s", dir, e->d_name);
 		if ((!logs && !volumes_clean(s->k, path, uid, &err)) || !dir_remove(path, &err)) {
 			log_warn(KUBELET_LOG, "folder of an old pod stays", kv_c("dir", path), kv_err(&err));
 			err_clear(&err);

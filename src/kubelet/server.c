@@ -29,7 +29,7 @@ size_t path_split(struct arena *a, struct str path, struct str *ret, size_t n) {
 	return len;
 }
 
-void reply_error(struct http_exchange *x, int status, const char *fmt, ...) {
+void kubelet_reply_error(struct http_exchange *x, int status, const char *fmt, ...) {
 	char text[1024];
 	va_list ap;
 

@@ -108,7 +108,7 @@ int64_t pod_grace_seconds(const struct value *pod) {
 	return MAX(value_as_int_or(v, 30), 1);
 }
 
-const char *path_fmt(struct arena *a, const char *fmt, ...) {
+const char *pod_path_fmt(struct arena *a, const char *fmt, ...) {
 	char text[4096];
 	va_list ap;
 

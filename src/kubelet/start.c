@@ -75,8 +75,8 @@ static bool mount_volume(struct start *s, const struct value *m, size_t index, s
 /* The file that the program may leave its last words in; anybody in the container may write it. */
 static bool mount_termination_log(struct start *s, struct err *err) {
 	struct str path = value_str_at(s->spec, N_terminationMessagePath);
-	const char *dir = path_fmt(s->a, "%s/containers/%s", s->p->dir, s->c->name);
-	const char *file = path_fmt(s->a, "%s/%u", dir, s->attempt);
+	const char *dir = pod_path_fmt(s->a, "%s/containers/%s", s->p->dir, s->c->name);
+	const char *file = pod_path_fmt(s->a, "%s/%u", dir, s->attempt);
 
 	if (path.len == 0) {
 		return true;
@@ -108,7 +108,7 @@ static bool mounts_make(struct start *s, struct err *err) {
 	}
 	if (!own_hosts) {
 		VEC_PUSH(&s->mounts, ((struct cri_mount){ .container_path = S("/etc/hosts"),
-			.host_path = str_c(path_fmt(s->a, "%s/etc-hosts", s->p->dir)),
+			.host_path = str_c(pod_path_fmt(s->a, "%s/etc-hosts", s->p->dir)),
 			.readonly = value_bool_at(s->spec, N_securityContext, N_readOnlyRootFilesystem) }));
 	}
 	return mount_termination_log(s, err);
@@ -269,7 +269,7 @@ static bool config_make(struct start *s, const struct image_info *image, struct 
 	s->cfg.mounts = s->mounts.at;
 	s->cfg.mounts_len = s->mounts.len;
 	ctr_resources(s->p->k, s->a, s->pod, s->c->kind, s->spec, &s->cfg.resources);
-	return dir_make(path_fmt(s->a, "%s/%s", s->p->log_dir, s->c->name), 0755, err);
+	return dir_make(pod_path_fmt(s->a, "%s/%s", s->p->log_dir, s->c->name), 0755, err);
 }
 
 static void event(struct start *s, const char *type, const char *reason, const char *text) {

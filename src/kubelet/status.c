@@ -31,7 +31,7 @@ const char *ctr_termination_message(struct pod *p, struct ctr *c) {
 	}
 	snprintf(c->message_of, sizeof(c->message_of), "%s", c->id);
 	free(TAKE(c->message));
-	const char *path = path_fmt(&a, "%s/containers/%s/%u", p->dir, c->name, c->now->attempt);
+	const char *path = pod_path_fmt(&a, "%s/containers/%s/%u", p->dir, c->name, c->now->attempt);
 	if (file_read(path, &b, &err) && b.len > 0) {
 		c->message = str_dup(str_sub(buf_view(&b), 0, MESSAGE_MAX));
 	} else if (c->now->exit_code != 0 && str_eq(value_str_at(c->spec, N_terminationMessagePolicy), S("FallbackToLogsOnError"))) {

@@ -102,8 +102,8 @@ static bool make_target(const char *target, bool folder, struct err *err) {
 
 bool subpath_bind(struct pod *p, struct arena *a, const struct volume *v, struct str sub_path, const char *ctr, size_t index, bool readonly,
 	struct str *ret, struct err *err) {
-	const char *dir = path_fmt(a, "%s/volume-subpaths/%s/%s", p->dir, v->name, ctr);
-	const char *target = path_fmt(a, "%s/%zu", dir, index);
+	const char *dir = pod_path_fmt(a, "%s/volume-subpaths/%s/%s", p->dir, v->name, ctr);
+	const char *target = pod_path_fmt(a, "%s/%zu", dir, index);
 	struct stat st;
 
 	if (!path_ok(sub_path, err)) {
@@ -123,7 +123,7 @@ bool subpath_bind(struct pod *p, struct arena *a, const struct volume *v, struct
 	if (!dir_make(dir, 0750, err) || !make_target(target, S_ISDIR(st.st_mode), err)) {
 		return false;
 	}
-	const char *source = path_fmt(a, "/proc/self/fd/%d", fd);
+	const char *source = pod_path_fmt(a, "/proc/self/fd/%d", fd);
 	if (mount(source, target, NULL, MS_BIND, NULL) != 0) {
 		return err_sys(err, "bind subPath \"%.*s\"", STR_ARG(sub_path));
 	}

@@ -315,7 +315,7 @@ static void forget_old(struct pod *p, struct arena *a) {
 			}
 			if (cri_container_remove(p->k->o.cri, st->id, &err)) {
 				log_files_remove(st->log_path);
-				remove(path_fmt(a, "%s/containers/%s/%u", p->dir, c->name, st->attempt));
+				remove(pod_path_fmt(a, "%s/containers/%s/%u", p->dir, c->name, st->attempt));
 				if (c->before == st) {
 					c->before = NULL;
 				}
@@ -368,7 +368,7 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod) {
 	char text[900];
 
 	if (!p->dirs_made) {
-		const char *dir = path_fmt(a, "%s/volumes", p->dir);
+		const char *dir = pod_path_fmt(a, "%s/volumes", p->dir);
 		if (!dir_make(dir, 0750, &err) || !dir_make(p->log_dir, 0755, &err)) {
 			say(p, pod, &p->sandbox_error, "FailedCreatePodContainer", err.msg);
 			return false;

@@ -191,10 +191,10 @@ static bool unmount_below(struct str dir, struct err *err) {
 
 bool volumes_clean(struct kubelet *k, const char *pod_dir, struct str uid, struct err *err) {
 	auto_arena struct arena a = { 0 };
-	const char *secrets = path_fmt(&a, "%.*s/%.*s", STR_ARG(k->secrets_dir), STR_ARG(uid));
+	const char *secrets = pod_path_fmt(&a, "%.*s/%.*s", STR_ARG(k->secrets_dir), STR_ARG(uid));
 
-	return unmount_below(str_c(pod_dir), err) && dir_remove(path_fmt(&a, "%s/volume-subpaths", pod_dir), err) &&
-		dir_remove(path_fmt(&a, "%s/volumes", pod_dir), err) && dir_remove(secrets, err);
+	return unmount_below(str_c(pod_dir), err) && dir_remove(pod_path_fmt(&a, "%s/volume-subpaths", pod_dir), err) &&
+		dir_remove(pod_path_fmt(&a, "%s/volumes", pod_dir), err) && dir_remove(secrets, err);
 }
 
 bool volumes_teardown(struct pod *p, struct err *err) {

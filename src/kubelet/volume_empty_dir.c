@@ -18,7 +18,7 @@ static bool is_mounted(const char *path, long magic) {
 	auto_arena struct arena a = { 0 };
 	struct stat own, up;
 
-	return statfs(path, &st) == 0 && st.f_type == magic && stat(path, &own) == 0 && stat(path_fmt(&a, "%s/..", path), &up) == 0 &&
+	return statfs(path, &st) == 0 && st.f_type == magic && stat(path, &own) == 0 && stat(pod_path_fmt(&a, "%s/..", path), &up) == 0 &&
 		own.st_dev != up.st_dev;
 }
 
@@ -33,7 +33,7 @@ static int64_t tmpfs_bytes(struct pod *p, const struct value *pod, const struct 
 }
 
 static bool mount_memory(struct pod *p, struct arena *a, const struct value *pod, const struct value *source, const char *path, struct err *err) {
-	const char *options = path_fmt(a, "size=%lld,mode=0777", (long long)tmpfs_bytes(p, pod, source));
+	const char *options = pod_path_fmt(a, "size=%lld,mode=0777", (long long)tmpfs_bytes(p, pod, source));
 
 	if (is_mounted(path, TMPFS_MAGIC_NUMBER)) {
 		return true;
@@ -48,7 +48,7 @@ static bool mount_huge(struct arena *a, struct str medium, const char *path, str
 	if (is_mounted(path, HUGETLBFS_MAGIC_NUMBER)) {
 		return true;
 	}
-	return mount("hugetlbfs", path, "hugetlbfs", MS_NOSUID | MS_NODEV, path_fmt(a, "pagesize=%lld", (long long)bytes)) == 0 ||
+	return mount("hugetlbfs", path, "hugetlbfs", MS_NOSUID | MS_NODEV, pod_path_fmt(a, "pagesize=%lld", (long long)bytes)) == 0 ||
 		err_sys(err, "mount hugetlbfs on %s", path);
 }
 
