@@ -192,11 +192,11 @@ static UNUSED void fake_pod_run(struct fake *f, struct arena *a, struct value *p
 	struct str now = time_format(clock_wall(), text);
 	struct value *status = value_ensure_object(a, pod, N_status);
 	static const char *const types[] = { "PodScheduled", "Ready" };
-	struct value *conditions = value_set(a, status, N_conditions, value_new_array(a));
 
 	value_set_str(a, status, N_phase, S("Running"));
 	value_set_str(a, status, N_startTime, now);
 	value_set_str(a, status, N_podIP, arena_printf(a, "10.1.%d.%d", (int)(f->revision / 250 % 250), (int)(f->revision % 250 + 1)));
+	struct value *conditions = value_set(a, status, N_conditions, value_new_array(a));
 	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
 		struct value *c = value_push(a, conditions, value_new_object(a));
 		value_set_str(a, c, N_type, str_c(types[i]));
@@ -628,6 +628,14 @@ static UNUSED void fake_release(struct fake *f) {
 }
 
 /* ---- for tests ---- */
+
+/* Prints everything, for a debugger: call fake_dump(f). */
+static UNUSED void fake_dump(struct fake *f) {
+	MAP_EACH(&f->objects, e) {
+		struct str json = obj_json(e->value);
+		fprintf(stderr, "%.*s: %.*s\n", STR_ARG(e->key), STR_ARG(json));
+	}
+}
 
 /* Creates an object from YAML, with the status it gives; in namespace "default" when it names none and has one. */
 static UNUSED struct obj *fake_add(struct fake *f, struct gvr gvr, const char *yaml) {
