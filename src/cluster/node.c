@@ -88,6 +88,10 @@ static void on_range(void *arg, struct str cidr) {
 	struct err err = { 0 };
 	if (!cni_set_range(n->cni, cidr, &err)) {
 		log_error("node", "pod range cannot be used", kv_str("range", cidr), kv_err(&err));
+		return;
+	}
+	if (n->kubelet) {
+		kubelet_network_changed(n->kubelet);
 	}
 }
 

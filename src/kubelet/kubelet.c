@@ -34,7 +34,7 @@ struct kubelet *kubelet_new(void) {
 }
 
 int kubelet_port(const struct kubelet *k) {
-	return k->server ? server_port(k->server) : 0;
+	return k->server ? kubelet_server_port(k->server) : 0;
 }
 
 /* ---- news from the runtime -------------------------------------------------------------------------------- */
@@ -72,10 +72,31 @@ void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox) {
 	e->k = k;
 	snprintf(e->id, sizeof(e->id), "%.*s", STR_ARG(id));
 	if (k->server) {
-		server_on_exit(k->server, id);
+		kubelet_server_on_exit(k->server, id);
 	}
 	if (!loop_post(k->loop, &e->msg)) {
 		free(e);
+	}
+}
+
+static void network_changed(void *arg) {
+	struct kubelet *k = arg;
+
+	if (k->stopping) {
+		return;
+	}
+	kubelet_node_wake(k->node);
+	MAP_EACH(&k->pods, e) {
+		struct pod *p = e->value;
+		if (p->ids.len == 0) { /* no sandbox yet */
+			pod_wake(p);
+		}
+	}
+}
+
+void kubelet_network_changed(struct kubelet *k) {
+	if (__atomic_load_n(&k->running, __ATOMIC_ACQUIRE)) {
+		loop_call(k->loop, network_changed, k);
 	}
 }
 
@@ -195,7 +216,7 @@ static void on_node(void *arg, struct obj *old, struct obj *now) {
 	struct kubelet *k = arg;
 
 	if (k->node && !k->stopping) {
-		node_changed(k->node, now ? now->root : NULL);
+		kubelet_node_changed(k->node, now ? now->root : NULL);
 	}
 }
 
@@ -456,7 +477,7 @@ static void capacity_find(struct kubelet *k) {
 
 static void parts_free(struct kubelet *k) {
 	housekeeping_free(k->housekeeping);
-	node_free(k->node);
+	kubelet_node_free(k->node);
 	images_free(k->images);
 	objects_free(k->objects);
 	tokens_free(k->tokens);
@@ -490,7 +511,7 @@ static bool parts_make(struct kubelet *k, struct err *err) {
 	if (!adopt(k, err)) {
 		return err_wrap(err, "look for what runs");
 	}
-	if (k->o.cert_file && !server_start(k, &k->server, err)) {
+	if (k->o.cert_file && !kubelet_server_start(k, &k->server, err)) {
 		return false;
 	}
 	return true;
@@ -501,14 +522,14 @@ bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct er
 
 	if (!ok) {
 		if (k->server) {
-			server_stop(k->server);
+			kubelet_server_stop(k->server);
 		}
 		parts_free(k);
 		memset(k, 0, sizeof(*k));
 		return false;
 	}
+	kubelet_node_start(k);
 	__atomic_store_n(&k->running, true, __ATOMIC_RELEASE);
-	node_start(k);
 	k->housekeeping = housekeeping_start(k);
 	loop_call(k->loop, informers_start, k);
 	log_info(KUBELET_LOG, "kubelet started", kv_c("node", k->o.node_name), kv_int("port", kubelet_port(k)), kv_int("adopted", (int64_t)k->pods.len));
@@ -541,7 +562,7 @@ void kubelet_stop(struct kubelet *k) {
 		return;
 	}
 	if (k->server) {
-		server_stop(TAKE(k->server));
+		kubelet_server_stop(TAKE(k->server));
 	}
 	__atomic_store_n(&k->running, false, __ATOMIC_RELEASE);
 	loop_call(k->loop, stop_on_loop, k);

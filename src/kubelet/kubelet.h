@@ -93,6 +93,8 @@ void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox);
  */
 NODISCARD bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct err *err);
 int kubelet_port(const struct kubelet *k); /* 0: no kubelet API */
+/* What network.ready() says may have changed: the node's condition and pods that wait are looked at. Any thread, also before the start. */
+void kubelet_network_changed(struct kubelet *k);
 /* Stops working; pods run on. Ends streams, waits for running syncs, frees `k` (NULL is fine; also one that never started). */
 void kubelet_stop(struct kubelet *k);
 

@@ -399,13 +399,13 @@ static void status_done(struct job *j) {
 	n->retry = n->status_ok ? 0 : n->retry ? MIN(n->retry * 2, RETRY_MAX) : RETRY_FIRST;
 	if (n->status_again) {
 		n->status_again = false;
-		node_wake(n);
+		kubelet_node_wake(n);
 		return;
 	}
 	loop_timer_start(k->loop, &n->status_timer, n->retry ? n->retry : STATUS_PERIOD, on_status_timer);
 }
 
-void node_wake(struct node *n) {
+void kubelet_node_wake(struct node *n) {
 	struct kubelet *k = n->k;
 
 	if (k->stopping) {
@@ -431,10 +431,10 @@ void node_wake(struct node *n) {
 }
 
 static void on_status_timer(struct loop_timer *t) {
-	node_wake(container_of(t, struct node, status_timer));
+	kubelet_node_wake(container_of(t, struct node, status_timer));
 }
 
-void node_changed(struct node *n, const struct value *node) {
+void kubelet_node_changed(struct node *n, const struct value *node) {
 	struct obj *now = node ? obj_freeze(node, 0) : NULL;
 
 	if (!now) {
@@ -442,7 +442,7 @@ void node_changed(struct node *n, const struct value *node) {
 		if (!n->status_busy) {
 			n->registered = false;
 			n->reported = 0;
-			node_wake(n);
+			kubelet_node_wake(n);
 		}
 		return;
 	}
@@ -451,7 +451,7 @@ void node_changed(struct node *n, const struct value *node) {
 	obj_unref(n->news);
 	n->news = now;
 	if (capacity) {
-		node_wake(n);
+		kubelet_node_wake(n);
 	}
 }
 
@@ -547,11 +547,11 @@ static void on_lease_timer(struct loop_timer *t) {
 static void begin(void *arg) {
 	struct node *n = arg;
 
-	node_wake(n);
+	kubelet_node_wake(n);
 	loop_timer_start(n->k->loop, &n->lease_timer, NSEC_PER_MSEC, on_lease_timer);
 }
 
-struct node *node_start(struct kubelet *k) {
+struct node *kubelet_node_start(struct kubelet *k) {
 	struct node *n = xcalloc(1, sizeof(*n));
 
 	n->k = k;
@@ -561,7 +561,7 @@ struct node *node_start(struct kubelet *k) {
 	return n;
 }
 
-void node_free(struct node *n) {
+void kubelet_node_free(struct node *n) {
 	if (!n) {
 		return;
 	}

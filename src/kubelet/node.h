@@ -6,11 +6,11 @@
 #include "kubelet/internal.h"
 
 struct node;
-/* Starts in the background; goes on until node_free. Loop not needed. */
-struct node *node_start(struct kubelet *k);
-void node_free(struct node *n);      /* on the loop, or after it has stopped; jobs have ended */
-void node_wake(struct node *n);      /* loop: something about the node may have changed (images, network) */
-void node_changed(struct node *n, const struct value *node); /* loop: as the API has it now; NULL: deleted */
+/* Starts in the background; goes on until kubelet_node_free. Loop not needed. */
+struct node *kubelet_node_start(struct kubelet *k);
+void kubelet_node_free(struct node *n);      /* on the loop, or after it has stopped; jobs have ended */
+void kubelet_node_wake(struct node *n);      /* loop: something about the node may have changed (images, network) */
+void kubelet_node_changed(struct node *n, const struct value *node); /* loop: as the API has it now; NULL: deleted */
 
 /* node_info.c: what this machine is. */
 struct machine {

@@ -29,7 +29,7 @@ size_t path_split(struct arena *a, struct str path, struct str *ret, size_t n) {
 	return len;
 }
 
-void kubelet_reply_error(struct http_exchange *x, int status, const char *fmt, ...) {
+void reply_text_error(struct http_exchange *x, int status, const char *fmt, ...) {
 	char text[1024];
 	va_list ap;
 
@@ -39,7 +39,7 @@ void kubelet_reply_error(struct http_exchange *x, int status, const char *fmt, .
 	http_reply(x, status, S("text/plain; charset=utf-8"), str_c(text));
 }
 
-void reply_json(struct http_exchange *x, const struct value *v) {
+void reply_value(struct http_exchange *x, const struct value *v) {
 	auto_buf struct buf b = BUF_INIT(256 << 20);
 
 	json_print(&b, v);
@@ -185,7 +185,7 @@ static void handle(struct http_exchange *x, void *arg) {
 	struct str p[6];
 	size_t n;
 
-	if (!server_allow(s, x)) {
+	if (!kubelet_server_allow(s, x)) {
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(plain_routes); i++) {
@@ -220,7 +220,7 @@ static bool tls_make(struct server *s, struct err *err) {
 	return tls_server_new(&t, &s->tls, err);
 }
 
-bool server_start(struct kubelet *k, struct server **ret, struct err *err) {
+bool kubelet_server_start(struct kubelet *k, struct server **ret, struct err *err) {
 	auto_arena struct arena a = { 0 };
 	struct server *s = xcalloc(1, sizeof(*s));
 	int port = k->o.port == 0 ? 10250 : MAX(k->o.port, 0);
@@ -248,15 +248,15 @@ bool server_start(struct kubelet *k, struct server **ret, struct err *err) {
 	return true;
 }
 
-int server_port(const struct server *s) {
+int kubelet_server_port(const struct server *s) {
 	return http_server_port(s->http, 0);
 }
 
-void server_on_exit(struct server *s, struct str id) {
+void kubelet_server_on_exit(struct server *s, struct str id) {
 	followers_exit(s->followers, id);
 }
 
-void server_stop(struct server *s) {
+void kubelet_server_stop(struct server *s) {
 	if (!s) {
 		return;
 	}

@@ -6,10 +6,10 @@
 #include "kubelet/internal.h"
 
 struct server;
-NODISCARD bool server_start(struct kubelet *k, struct server **ret, struct err *err);
-int server_port(const struct server *s);
+NODISCARD bool kubelet_server_start(struct kubelet *k, struct server **ret, struct err *err);
+int kubelet_server_port(const struct server *s);
 /* A container ended: who follows its log reads the rest and stops. Any thread. */
-void server_on_exit(struct server *s, struct str id);
-void server_stop(struct server *s);
+void kubelet_server_on_exit(struct server *s, struct str id);
+void kubelet_server_stop(struct server *s);
 
 #endif

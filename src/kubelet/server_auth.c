@@ -224,7 +224,7 @@ static bool may(struct server *s, struct http_exchange *x, const struct user *u,
 	return allowed;
 }
 
-bool server_allow(struct server *s, struct http_exchange *x) {
+bool kubelet_server_allow(struct server *s, struct http_exchange *x) {
 	struct err err = { 0 };
 	struct user u = { 0 };
 	struct str verb = verb_of(x->method), sub = subresource_of(x->path);
@@ -244,7 +244,7 @@ bool server_allow(struct server *s, struct http_exchange *x) {
 			return true;
 		}
 	}
-	kubelet_reply_error(x, err.code == ERR_FORBIDDEN ? 403 : 500, "Forbidden (user=%.*s, verb=%.*s, resource=nodes, subresource(s)=[%.*s])", STR_ARG(u.name),
+	reply_text_error(x, err.code == ERR_FORBIDDEN ? 403 : 500, "Forbidden (user=%.*s, verb=%.*s, resource=nodes, subresource(s)=[%.*s])", STR_ARG(u.name),
 		STR_ARG(verb), STR_ARG(sub));
 	return false;
 }
