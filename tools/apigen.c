@@ -85,7 +85,7 @@ struct resource {
 	struct version *version;
 	const char *name, *kind_word, *singular, *list, *shorts, *categories, *storage, *hash, *key, *select_error, *help;
 	struct type *kind, *list_type;
-	bool namespaced, no_list;
+	bool namespaced, no_list, deleted_object;
 	unsigned verbs;
 	LIST(struct sub) subs;
 	LIST(struct column) columns;
@@ -484,6 +484,8 @@ static void read_resource(struct reader *r, struct word *w, size_t n) {
 			res->list = print("%s", v);
 		} else if (same(w[i].text, "nolist")) {
 			res->no_list = true;
+		} else if (same(w[i].text, "deleted-object")) {
+			res->deleted_object = true;
 		} else if ((v = after(w[i].text, "short="))) {
 			res->shorts = print("%s", v);
 		} else if ((v = after(w[i].text, "category="))) {
@@ -787,6 +789,8 @@ static void read_line(struct reader *r, char *line) {
 	}
 }
 
+static uint64_t digest = 14695981039346656037u; /* of all that was read */
+
 static void read_file(const char *path) {
 	struct reader r = { .at = { .file = path } };
 	FILE *f = fopen(path, "r");
@@ -798,6 +802,7 @@ static void read_file(const char *path) {
 	}
 	while (getline(&line, &cap, f) >= 0) {
 		r.at.line++;
+		digest = (digest ^ hash_text(line)) * 1099511628211u;
 		line[strcspn(line, "\r\n")] = 0;
 		read_line(&r, line);
 	}
@@ -1581,10 +1586,11 @@ static void write_resources(FILE *f) {
 	for (size_t i = 0; i < resources.len; i++) {
 		struct resource *r = resources.at[i];
 
-		fprintf(f, "\t{ %u, %u, %u, %u, %u, %u, %u, %u, %u, %d, %d, %d, %d, %d, %d, %d, %zu, %zu, %zu, %zu, %u, %s }, /* %s */\n", text(r->name), text(r->singular),
+		fprintf(f, "\t{ %u, %u, %u, %u, %u, %u, %u, %u, %u, %d, %d, %d, %d, %d, %d, %d, %zu, %zu, %zu, %zu, %u, %s, %s }, /* %s */\n", text(r->name), text(r->singular),
 			text(r->shorts), text(r->categories), text(r->storage), text(r->hash), text(r->key ? r->key : r->name), text(r->select_error),
 			text(r->help), r->version->index, type_ref(r->kind), type_ref(r->list_type), r->subs_at, r->columns_at, r->selects_at, r->aliases_at,
-			r->subs.len, r->columns.len, r->selects.len, r->aliases.len, r->verbs, r->namespaced ? "true" : "false", r->name);
+			r->subs.len, r->columns.len, r->selects.len, r->aliases.len, r->verbs, r->namespaced ? "true" : "false",
+			r->deleted_object ? "true" : "false", r->name);
 	}
 	fprintf(f, "};\nconst uint16_t schema_resources_len = %zu;\n\n", resources.len);
 }
@@ -1643,6 +1649,7 @@ static void write_tables(const char *dir) {
 	}
 	fprintf(f, "};\n\n");
 	write_pool(f);
+	fprintf(f, "const char schema_builtin_digest[] = \"%016llx\";\n\n", (unsigned long long)digest);
 	fprintf(f,
 		"const struct schema_set schema_builtin = {\n"
 		"\t.types = types,\n\t.fields = fields,\n\t.order = order,\n\t.inlines = inlines,\n\t.slots = slots,\n\t.values = values,\n"

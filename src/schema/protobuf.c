@@ -9,9 +9,9 @@
  */
 #include "schema/schema.h"
 #include "schema/walk.h"
+#include "schema/wire.h"
 
 enum { DEPTH_MAX = 200 };
-enum wire { VARINT = 0, FIXED64 = 1, BYTES = 2, GROUP = 3, GROUP_END = 4, FIXED32 = 5 };
 
 /* ---- reading the wire ----------------------------------------------------------------------------------- */
 struct reader {
@@ -77,11 +77,11 @@ static bool read_record(struct reader *r, struct record *rec, struct err *err) {
 	}
 	rec->num = (uint32_t)(tag >> 3);
 	switch (rec->wire) {
-	case VARINT:
+	case WIRE_VARINT:
 		return read_varint(r, &rec->n, err);
-	case FIXED64:
-	case FIXED32:
-		n = rec->wire == FIXED64 ? 8 : 4;
+	case WIRE_FIXED64:
+	case WIRE_FIXED32:
+		n = rec->wire == WIRE_FIXED64 ? 8 : 4;
 		if ((uint64_t)(r->end - r->at) < n) {
 			return broken(err);
 		}
@@ -89,7 +89,7 @@ static bool read_record(struct reader *r, struct record *rec, struct err *err) {
 		memcpy(&rec->n, r->at, n);
 		r->at += n;
 		return true;
-	case BYTES:
+	case WIRE_BYTES:
 		if (!read_varint(r, &n, err)) {
 			return false;
 		}
@@ -99,8 +99,8 @@ static bool read_record(struct reader *r, struct record *rec, struct err *err) {
 		rec->bytes = (struct str){ (const char *)r->at, (size_t)n };
 		r->at += n;
 		return true;
-	case GROUP:
-	case GROUP_END:
+	case WIRE_GROUP:
+	case WIRE_GROUP_END:
 		return true;
 	}
 	return err_set(err, ERR_BAD_REQUEST, "proto: illegal wireType %d", (int)rec->wire);
@@ -110,10 +110,10 @@ static bool read_record(struct reader *r, struct record *rec, struct err *err) {
 static bool skip(struct reader *r, const struct record *rec, struct err *err) {
 	size_t open = 1;
 
-	if (rec->wire == GROUP_END) {
+	if (rec->wire == WIRE_GROUP_END) {
 		return err_set(err, ERR_BAD_REQUEST, "proto: unexpected end of group");
 	}
-	if (rec->wire != GROUP) {
+	if (rec->wire != WIRE_GROUP) {
 		return true;
 	}
 	while (open) {
@@ -125,8 +125,8 @@ static bool skip(struct reader *r, const struct record *rec, struct err *err) {
 		if (!read_record(r, &in, err)) {
 			return false;
 		}
-		open += in.wire == GROUP ? 1 : 0;
-		open -= in.wire == GROUP_END ? 1 : 0;
+		open += in.wire == WIRE_GROUP ? 1 : 0;
+		open -= in.wire == WIRE_GROUP_END ? 1 : 0;
 	}
 	return true;
 }
@@ -197,7 +197,7 @@ static bool decode_strings(struct decoder *d, struct str bytes, uint32_t num, st
 		if (!read_record(&count, &rec, d->err) || !skip(&count, &rec, d->err)) {
 			return false;
 		}
-		n += rec.num == num && rec.wire == BYTES;
+		n += rec.num == num && rec.wire == WIRE_BYTES;
 	}
 	items = arena_alloc(d->a, n * sizeof(*items));
 	while (r.at < r.end) {
@@ -206,7 +206,7 @@ static bool decode_strings(struct decoder *d, struct str bytes, uint32_t num, st
 		if (!read_record(&r, &rec, d->err) || !skip(&r, &rec, d->err)) {
 			return false;
 		}
-		if (rec.num == num && rec.wire == BYTES) {
+		if (rec.num == num && rec.wire == WIRE_BYTES) {
 			items[at++] = walk_str(rec.bytes);
 		}
 	}
@@ -228,19 +228,19 @@ static bool decode_props_or(struct decoder *d, const struct schema_type *t, enum
 		if (!read_record(&r, &rec, d->err) || !skip(&r, &rec, d->err)) {
 			return false;
 		}
-		if (rec.num == schema_num && rec.wire == BYTES) {
+		if (rec.num == schema_num && rec.wire == WIRE_BYTES) {
 			if (!decode_struct(d, t, rec.bytes, out)) {
 				return false;
 			}
 			has_schema = true;
-		} else if (kind == SCHEMA_PROPS_OR_BOOL && rec.num == 1 && rec.wire == VARINT) {
+		} else if (kind == SCHEMA_PROPS_OR_BOOL && rec.num == 1 && rec.wire == WIRE_VARINT) {
 			allows = rec.n != 0;
-		} else if (kind == SCHEMA_PROPS_OR_ARRAY && rec.num == 2 && rec.wire == BYTES) {
+		} else if (kind == SCHEMA_PROPS_OR_ARRAY && rec.num == 2 && rec.wire == WIRE_BYTES) {
 			if (!decode_struct(d, t, rec.bytes, &v)) {
 				return false;
 			}
 			value_push(d->a, &list, &v);
-		} else if (kind == SCHEMA_PROPS_OR_STRINGS && rec.num == 2 && rec.wire == BYTES) {
+		} else if (kind == SCHEMA_PROPS_OR_STRINGS && rec.num == 2 && rec.wire == WIRE_BYTES) {
 			v = walk_str(rec.bytes);
 			value_push(d->a, &list, &v);
 		}
@@ -322,9 +322,9 @@ static enum wire wire_of(enum schema_kind kind) {
 	case SCHEMA_INT64:
 	case SCHEMA_UINT32:
 	case SCHEMA_UINT64:
-		return VARINT;
+		return WIRE_VARINT;
 	case SCHEMA_DOUBLE:
-		return FIXED64;
+		return WIRE_FIXED64;
 	case SCHEMA_STRING:
 	case SCHEMA_BYTES:
 	case SCHEMA_STRUCT:
@@ -344,7 +344,7 @@ static enum wire wire_of(enum schema_kind kind) {
 	case SCHEMA_PROPS_OR_STRINGS:
 		break;
 	}
-	return BYTES;
+	return WIRE_BYTES;
 }
 
 static bool decode_item(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, const struct record *rec, struct value *out) {
@@ -419,7 +419,7 @@ static size_t count_run(struct reader r, uint32_t num) {
 	while (r.at < r.end) {
 		struct record rec = { 0 };
 
-		if (!read_record(&r, &rec, &ignored) || rec.num != num || rec.wire == GROUP || rec.wire == GROUP_END) {
+		if (!read_record(&r, &rec, &ignored) || rec.num != num || rec.wire == WIRE_GROUP || rec.wire == WIRE_GROUP_END) {
 			break;
 		}
 		n++;
@@ -435,7 +435,7 @@ static bool decode_packed(struct decoder *d, const struct schema_type *owner, co
 		struct record rec = { .num = f->num, .wire = wire_of(f->kind) };
 		struct value v;
 
-		if (rec.wire == VARINT) {
+		if (rec.wire == WIRE_VARINT) {
 			if (!read_varint(&r, &rec.n, d->err)) {
 				return false;
 			}
@@ -462,7 +462,7 @@ static bool decode_list(struct decoder *d, const struct schema_type *owner, cons
 	if (list.type != VALUE_ARRAY) {
 		list = (struct value){ .type = VALUE_ARRAY };
 	}
-	if (rec.wire == BYTES && wire_of(f->kind) != BYTES) {
+	if (rec.wire == WIRE_BYTES && wire_of(f->kind) != WIRE_BYTES) {
 		if (!decode_packed(d, owner, f, rec.bytes, &list)) {
 			return false;
 		}
@@ -479,7 +479,7 @@ static bool decode_list(struct decoder *d, const struct schema_type *owner, cons
 		if (i && !read_record(r, &rec, d->err)) {
 			return false;
 		}
-		if (rec.wire == BYTES && wire_of(f->kind) != BYTES) { /* packed among single ones: not worth more than an error */
+		if (rec.wire == WIRE_BYTES && wire_of(f->kind) != WIRE_BYTES) { /* packed among single ones: not worth more than an error */
 			return wrong_wire(d, f, &rec);
 		}
 		if (!decode_item(d, owner, f, &rec, &items[had + i])) {
@@ -502,7 +502,7 @@ static bool decode_entry(struct decoder *d, const struct schema_type *owner, con
 		if (!read_record(&r, &rec, d->err) || !skip(&r, &rec, d->err)) {
 			return false;
 		}
-		if (rec.num == 1 && rec.wire == BYTES) {
+		if (rec.num == 1 && rec.wire == WIRE_BYTES) {
 			m->key = rec.bytes;
 		} else if (rec.num == 2) {
 			if (!decode_item(d, owner, f, &rec, &m->node)) {
@@ -530,7 +530,7 @@ static bool decode_map(struct decoder *d, const struct schema_type *owner, const
 		if (i && !read_record(r, &rec, d->err)) {
 			return false;
 		}
-		if (rec.wire != BYTES) {
+		if (rec.wire != WIRE_BYTES) {
 			return wrong_wire(d, f, &rec);
 		}
 		if (!decode_entry(d, owner, f, rec.bytes, &members[had + i])) {
@@ -589,7 +589,7 @@ static bool decode_message(struct decoder *d, const struct schema_type *t, struc
 				if (in->num == rec.num) {
 					known = true;
 					at = k;
-					if (rec.wire != BYTES) {
+					if (rec.wire != WIRE_BYTES) {
 						return err_set(d->err, ERR_BAD_REQUEST, "proto: wrong wireType = %d for an embedded message", (int)rec.wire);
 					}
 					if (!decode_message(d, schema_ref(t, in->type), rec.bytes, base + in->at)) {
@@ -718,65 +718,6 @@ struct encoder {
 	VEC(const struct value *) members; /* of each open object, by index of its field */
 	struct arena scratch;
 };
-
-static void put_varint(struct buf *b, uint64_t n) {
-	char bytes[10];
-	size_t len = 0;
-
-	for (; n >= 0x80; n >>= 7) {
-		bytes[len++] = (char)(0x80 | (n & 0x7f));
-	}
-	bytes[len++] = (char)n;
-	buf_add(b, bytes, len);
-}
-
-static void put_tag(struct buf *b, uint32_t num, enum wire wire) {
-	put_varint(b, (uint64_t)num << 3 | wire);
-}
-
-static void put_bytes(struct buf *b, uint32_t num, struct str s) {
-	put_tag(b, num, BYTES);
-	put_varint(b, s.len);
-	buf_str(b, s);
-}
-
-static void put_int(struct buf *b, uint32_t num, uint64_t n) {
-	put_tag(b, num, VARINT);
-	put_varint(b, n);
-}
-
-/* A nested message: one byte is kept for its length, more is made room for at the end. */
-static size_t message_open(struct buf *b, uint32_t num) {
-	put_tag(b, num, BYTES);
-	buf_char(b, 0);
-	return b->len;
-}
-
-static void message_close(struct buf *b, size_t from) {
-	size_t len, n = 0;
-	char bytes[10];
-
-	if (b->overflow) {
-		return;
-	}
-	len = b->len - from;
-	if (len < 0x80) {
-		b->ptr[from - 1] = (char)len;
-		return;
-	}
-	for (size_t rest = len; rest >= 0x80; rest >>= 7) {
-		n++;
-	}
-	if (!buf_reserve(b, n)) {
-		return;
-	}
-	memmove(b->ptr + from + n, b->ptr + from, len);
-	b->len += n;
-	for (size_t i = 0; i <= n; i++, len >>= 7) {
-		bytes[i] = (char)((i < n ? 0x80 : 0) | (len & 0x7f));
-	}
-	memcpy(b->ptr + from - 1, bytes, n + 1);
-}
 
 /* ---- encode ------------------------------------------------------------------------------------------------------ */
 static void encode_struct(struct encoder *e, const struct schema_type *t, const struct value *v);
@@ -945,7 +886,7 @@ static void encode_item(struct encoder *e, const struct schema_type *owner, cons
 	case SCHEMA_DOUBLE:
 		d = value_as_double(v);
 		memcpy(&bits, &d, sizeof(bits));
-		put_tag(e->b, num, FIXED64);
+		put_tag(e->b, num, WIRE_FIXED64);
 		buf_add(e->b, &bits, sizeof(bits));
 		return;
 	case SCHEMA_BYTES:
@@ -1096,7 +1037,7 @@ bool pb_encode_object(struct buf *b, const struct schema_type *t, const struct v
 		kind = schema_type_short(t);
 		group = schema_type_group(t);
 		api_version = schema_type_version(t);
-		put_tag(b, 1, BYTES);
+		put_tag(b, 1, WIRE_BYTES);
 		put_varint(b, group.len + (group.len != 0) + api_version.len);
 		buf_str(b, group);
 		buf_str(b, group.len ? S("/") : S(""));

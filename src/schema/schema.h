@@ -157,6 +157,7 @@ struct schema_set {
 	uint16_t types_len;
 };
 extern const struct schema_set schema_builtin;
+extern const char schema_builtin_digest[]; /* changes with the .api files */
 
 /* Verbs in the order of discovery. */
 enum schema_verb {
@@ -211,6 +212,7 @@ struct schema_resource {
 	uint16_t subs_len, columns_len, selects_len, aliases_len;
 	uint8_t verbs;
 	bool namespaced;
+	bool deleted_object; /* a delete answers with the object, not with a Status */
 };
 extern const struct schema_group schema_groups[];
 extern const struct schema_version schema_versions[];
