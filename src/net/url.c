@@ -89,8 +89,11 @@ bool url_parse(struct str text, struct url *ret, struct err *err) {
 		while (str_starts(u.host, S("//"))) {
 			u.host = str_from(u.host, 1);
 		}
+		if (!u.host.len) {
+			return err_set(err, ERR_BAD_REQUEST, "url %.*s names no socket", STR_ARG(text));
+		}
 		*ret = u;
-		return u.host.len ? true : err_set(err, ERR_BAD_REQUEST, "url %.*s names no socket", STR_ARG(text));
+		return true;
 	}
 	if (at <= 0) {
 		return err_set(err, ERR_BAD_REQUEST, "%.*s is not a url: it does not begin with a scheme such as https://", STR_ARG(text));
