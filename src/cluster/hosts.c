@@ -54,7 +54,8 @@ bool hosts_link_ensure(struct cluster_config *c, struct err *err) {
 	struct err ignore = { 0 };
 	auto_arena struct arena a = { 0 };
 	const char *br = bridge(c), *addr = arena_printf(&a, "%s/24", c->link_ip).ptr;
-	if (!file_exists(arena_printf(&a, "/sys/class/net/%s", br).ptr) && !RUN(err, "ip", "link", "add", br, "type", "bridge")) {
+	/* Not by /sys/class/net: a /sys may show another network namespace than ours. */
+	if (!RUN(&ignore, "ip", "link", "show", br) && !RUN(err, "ip", "link", "add", br, "type", "bridge")) {
 		return false;
 	}
 	(void)!RUN(&ignore, "ip", "addr", "replace", addr, "dev", br);
@@ -236,7 +237,7 @@ void hosts_stop(struct cluster_config *c) {
 			log_warn("hosts", "run folder stays", kv_err(&err));
 		}
 	}
-	if (file_exists(arena_printf(&a, "/sys/class/net/%s", bridge(c)).ptr)) {
+	if (RUN(&err, "ip", "link", "show", bridge(c))) {
 		(void)!RUN(&err, "ip", "link", "del", bridge(c));
 		(void)!RUN(&err, "nft", "delete", "table", "ip", arena_printf(&a, "coracle_link_%s", c->id).ptr);
 	}
