@@ -44,10 +44,9 @@ const struct kind_ops service_account_ops = { .group = S_INIT(""), .resource = S
 static void csr_create(struct kind_ctx *x, struct value *o) {
 	struct value *spec = value_ensure_object(x->arena, o, N_spec);
 	value_set_str(x->arena, spec, N_username, x->user);
-	struct value *groups = value_ensure_array(x->arena, spec, N_groups);
-	*groups = *value_new_array(x->arena);
+	struct value *groups = value_set(x->arena, spec, N_groups, value_new_array(x->arena));
 	for (size_t i = 0; i < x->groups_len; i++) {
-		value_push_str(x->arena, value_get(spec, N_groups), x->groups[i]);
+		value_push_str(x->arena, groups, x->groups[i]);
 	}
 	value_remove(spec, N_uid);
 	value_remove(spec, N_extra);

@@ -28,8 +28,7 @@ static bool wants_ports(const struct value *o) {
 }
 
 static void prepare_create(struct kind_ctx *x, struct value *o) {
-	struct value *status = value_ensure_object(x->arena, o, N_status);
-	*status = *value_new_object(x->arena);
+	struct value *status = value_set(x->arena, o, N_status, value_new_object(x->arena));
 	value_ensure_object(x->arena, status, N_loadBalancer);
 }
 
