@@ -46,6 +46,7 @@ struct kubelet {
 	struct http_client *http;  /* probes and hooks */
 	struct node *node;         /* registration, status, lease */
 	struct server *server;     /* the kubelet API; NULL without certificates */
+	struct sweep *sweep;       /* what an earlier process left, until all pods are known */
 	struct housekeeping *housekeeping; /* log rotation, image gc */
 	struct static_pods *static_pods;
 	struct str pods_dir;       /* <state_dir>/pods */

@@ -270,88 +270,125 @@ static bool adopt(struct kubelet *k, struct err *err) {
 	return true;
 }
 
-/* Folders and cgroups of pods that nobody knows. Pool thread. */
+/*
+ * What an earlier process left: folders and cgroups of pods. Listed at the start, before any pod is made, so that what is
+ * new is never among it; removed once all pods are known. Pool thread.
+ */
 struct sweep {
 	struct job job;
 	struct kubelet *k;
-	struct map known; /* uid -> anything */
+	VEC(char *) folders, logs, cgroups; /* whole paths */
+	struct map known;                   /* uid -> anything */
 };
 
-static void sweep_folders(struct sweep *s, const char *dir, bool logs) {
-	auto_arena struct arena a = { 0 };
+static void list_folders(const char *dir, void *paths) {
+	VEC(char *) *to = paths;
 	DIR *d = opendir(dir);
-	struct err err = { 0 };
 
-	if (!d) {
-		return;
-	}
-	for (struct dirent *e; (e = readdir(d));) {
-		struct str name = str_c(e->d_name), uid = name;
-		if (e->d_name[0] == '.') {
-			continue;
-		}
-		if (logs) {
-			ptrdiff_t cut = str_rindex(name, '_');
-			if (cut < 0) {
-				continue;
-			}
-			uid = str_from(name, (size_t)cut + 1);
-		}
-		if (map_get(&s->known, uid)) {
-			continue;
-		}
-		const char *path = pod_path_fmt(&a, "%s/%s", dir, e->d_name);
-		if ((!logs && !volumes_clean(s->k, path, uid, &err)) || !dir_remove(path, &err)) {
-			log_warn(KUBELET_LOG, "folder of an old pod stays", kv_c("dir", path), kv_err(&err));
-			err_clear(&err);
+	for (struct dirent *e; d && (e = readdir(d));) {
+		if (e->d_name[0] != '.') {
+			VEC_PUSH(to, xasprintf("%s/%s", dir, e->d_name));
 		}
 	}
-	closedir(d);
+	if (d) {
+		closedir(d);
+	}
 }
 
-static void sweep_cgroups(struct sweep *s) {
-	auto_arena struct arena a = { 0 };
+static struct sweep *sweep_new(struct kubelet *k) {
 	static const char *const folders[] = { "", "/burstable", "/besteffort" };
+	auto_arena struct arena a = { 0 };
+	struct sweep *s = xcalloc(1, sizeof(*s));
 
+	s->k = k;
+	list_folders(arena_cstr(&a, k->pods_dir), &s->folders);
+	list_folders(arena_cstr(&a, k->log_dir), &s->logs);
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		struct cri_strs names = { 0 };
 		struct err err = { 0 };
-		struct str parent = arena_printf(&a, "%.*s%s", STR_ARG(s->k->kubepods), folders[i]);
-		if (!cri_cgroup_children(s->k->o.cri, &a, parent, &names, &err)) {
+		const char *parent = pod_path_fmt(&a, "%.*s%s", STR_ARG(k->kubepods), folders[i]);
+		if (!cri_cgroup_children(k->o.cri, &a, str_c(parent), &names, &err)) {
 			continue;
 		}
 		for (size_t j = 0; j < names.len; j++) {
-			struct str name = names.at[j];
-			if (str_starts(name, S("pod")) && !map_get(&s->known, str_from(name, 3)) &&
-				!cri_cgroup_remove(s->k->o.cri, arena_printf(&a, "%.*s/%.*s", STR_ARG(parent), STR_ARG(name)), &err)) {
-				log_warn(KUBELET_LOG, "cgroup of an old pod stays", kv_err(&err));
-				err_clear(&err);
+			if (str_starts(names.at[j], S("pod"))) {
+				VEC_PUSH(&s->cgroups, xasprintf("%s/%.*s", parent, STR_ARG(names.at[j])));
 			}
+		}
+	}
+	return s;
+}
+
+static void sweep_free(struct sweep *s) {
+	if (!s) {
+		return;
+	}
+	VEC_EACH(&s->folders, p) {
+		free(*p);
+	}
+	VEC_EACH(&s->logs, p) {
+		free(*p);
+	}
+	VEC_EACH(&s->cgroups, p) {
+		free(*p);
+	}
+	VEC_RELEASE(&s->folders);
+	VEC_RELEASE(&s->logs);
+	VEC_RELEASE(&s->cgroups);
+	map_release(&s->known);
+	free(s);
+}
+
+/* What follows the last `mark` of a path. */
+static struct str after(const char *path, char mark) {
+	struct str s = str_c(path);
+
+	return str_from(s, (size_t)(str_rindex(s, mark) + 1));
+}
+
+static void complain(const char *path, struct err *err) {
+	log_warn(KUBELET_LOG, "what an old pod left stays", kv_c("path", path), kv_err(err));
+	err_clear(err);
+}
+
+static void sweep_all(struct sweep *s) {
+	struct err err = { 0 };
+
+	VEC_EACH(&s->folders, p) {
+		struct str uid = after(*p, '/');
+		if (!map_get(&s->known, uid) && !(volumes_clean(s->k, *p, uid, &err) && dir_remove(*p, &err))) {
+			complain(*p, &err);
+		}
+	}
+	VEC_EACH(&s->logs, p) {
+		if (!map_get(&s->known, after(*p, '_')) && !dir_remove(*p, &err)) {
+			complain(*p, &err);
+		}
+	}
+	VEC_EACH(&s->cgroups, p) {
+		if (!map_get(&s->known, str_from(after(*p, '/'), 3)) && !cri_cgroup_remove(s->k->o.cri, str_c(*p), &err)) {
+			complain(*p, &err);
 		}
 	}
 }
 
 static void sweep_run(struct job *j) {
-	struct sweep *s = container_of(j, struct sweep, job);
-	auto_arena struct arena a = { 0 };
-
-	sweep_folders(s, arena_cstr(&a, s->k->pods_dir), false);
-	sweep_folders(s, arena_cstr(&a, s->k->log_dir), true);
-	sweep_cgroups(s);
+	sweep_all(container_of(j, struct sweep, job));
 }
 
 static void sweep_done(struct job *j) {
 	struct sweep *s = container_of(j, struct sweep, job);
 
 	s->k->passes--;
-	map_release(&s->known);
-	free(s);
+	sweep_free(s);
 }
 
 static void sweep_unknown(struct kubelet *k) {
-	struct sweep *s = xcalloc(1, sizeof(*s));
+	struct sweep *s = TAKE(k->sweep);
 
-	s->k = k;
+	if (!s) {
+		return;
+	}
 	MAP_EACH(&k->pods, e) {
 		map_set(&s->known, e->key, k);
 	}
@@ -476,6 +513,7 @@ static void capacity_find(struct kubelet *k) {
 }
 
 static void parts_free(struct kubelet *k) {
+	sweep_free(k->sweep);
 	housekeeping_free(k->housekeeping);
 	kubelet_node_free(k->node);
 	images_free(k->images);
@@ -508,6 +546,7 @@ static bool parts_make(struct kubelet *k, struct err *err) {
 	k->objects = objects_new(k);
 	k->images = images_new(k);
 	k->tokens = tokens_new(k);
+	k->sweep = sweep_new(k);
 	if (!adopt(k, err)) {
 		return err_wrap(err, "look for what runs");
 	}
@@ -604,7 +643,6 @@ bool kubelet_destroy_pods(const struct kubelet_opts *opts, struct err *err) {
 	auto_arena struct arena a = { 0 };
 	struct kubelet *k = kubelet_new();
 	struct cri_sandboxes list = { 0 };
-	struct sweep s = { .k = k };
 	struct err e = { 0 };
 
 	if (!opts_take(k, opts, err)) {
@@ -628,8 +666,9 @@ bool kubelet_destroy_pods(const struct kubelet_opts *opts, struct err *err) {
 	} else {
 		first_err(err, &e);
 	}
-	sweep_folders(&s, arena_cstr(&a, k->pods_dir), false);
-	sweep_folders(&s, arena_cstr(&a, k->log_dir), true);
+	struct sweep *s = sweep_new(k);
+	sweep_all(s);
+	sweep_free(s);
 	err_clear(&e);
 	if (!cri_cgroup_remove(opts->cri, k->kubepods, &e)) {
 		first_err(err, &e);
