@@ -92,7 +92,7 @@ bool serve_token(struct req *r, struct answer *ret, struct err *err) {
 		return fail_not_found(r, S(""), S("serviceaccounts"), r->info.name, err);
 	}
 	struct value *spec = value_ensure_object(r->a, o, N_spec);
-	if (!value_get(spec, N_expirationSeconds)) {
+	if (!value_is(value_get(spec, N_expirationSeconds), VALUE_INT)) {
 		value_set_int(r->a, spec, N_expirationSeconds, 3600);
 	}
 	struct str issuer = authn_issuer(r->s->authn);
@@ -106,7 +106,7 @@ bool serve_token(struct req *r, struct answer *ret, struct err *err) {
 	value_set_key_str(r->a, bound, S("namespace"), r->info.ns);
 	value_set_key(r->a, bound, S("serviceaccount"), sa);
 	const struct value *ref = value_get(spec, N_boundObjectRef);
-	if (ref && !bind(r, ref, bound, &pod, err)) {
+	if (value_is(ref, VALUE_OBJECT) && !bind(r, ref, bound, &pod, err)) {
 		return false;
 	}
 	int64_t now = clock_wall() / NSEC_PER_SEC, seconds = value_int_at(spec, N_expirationSeconds), lasts = seconds;
