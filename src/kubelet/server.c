@@ -29,7 +29,7 @@ size_t path_split(struct arena *a, struct str path, struct str *ret, size_t n) {
 	return len;
 }
 
-void reply_text_error(struct http_exchange *x, int status, const char *fmt, ...) {
+void kubelet_reply_error(struct http_exchange *x, int status, const char *fmt, ...) {
 	char text[1024];
 	va_list ap;
 
@@ -39,7 +39,7 @@ void reply_text_error(struct http_exchange *x, int status, const char *fmt, ...)
 	http_reply(x, status, S("text/plain; charset=utf-8"), str_c(text));
 }
 
-void reply_value(struct http_exchange *x, const struct value *v) {
+void kubelet_reply_json(struct http_exchange *x, const struct value *v) {
 	auto_buf struct buf b = BUF_INIT(256 << 20);
 
 	json_print(&b, v);

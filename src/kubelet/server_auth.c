@@ -244,7 +244,7 @@ bool kubelet_server_allow(struct server *s, struct http_exchange *x) {
 			return true;
 		}
 	}
-	reply_text_error(x, err.code == ERR_FORBIDDEN ? 403 : 500, "Forbidden (user=%.*s, verb=%.*s, resource=nodes, subresource(s)=[%.*s])", STR_ARG(u.name),
+	kubelet_reply_error(x, err.code == ERR_FORBIDDEN ? 403 : 500, "Forbidden (user=%.*s, verb=%.*s, resource=nodes, subresource(s)=[%.*s])", STR_ARG(u.name),
 		STR_ARG(verb), STR_ARG(sub));
 	return false;
 }

@@ -544,7 +544,7 @@ void handle_exec(struct server *s, struct http_exchange *x, struct str ns, struc
 	ok = ok && command_read(x, se, &err) && want_read(x, &t, se, &err) && upgrade(x, se, &err);
 	target_release(&t);
 	if (!ok) {
-		reply_text_error(x, err_http(err.code), "%s", err.msg);
+		kubelet_reply_error(x, err_http(err.code), "%s", err.msg);
 		arena_release(&se->arena);
 		free(se);
 		return;

@@ -645,7 +645,7 @@ void handle_port_forward(struct server *s, struct http_exchange *x, struct str n
 	}
 	target_release(&t);
 	if (!ok) {
-		reply_text_error(x, err_http(err.code), "%s", err.msg);
+		kubelet_reply_error(x, err_http(err.code), "%s", err.msg);
 		forward_free(fw);
 		return;
 	}

@@ -24,8 +24,8 @@ void auth_free(struct auth *a);
 
 /* Pieces of a path between slashes, unescaped; at most n. */
 size_t path_split(struct arena *a, struct str path, struct str *ret, size_t n);
-void reply_text_error(struct http_exchange *x, int status, const char *fmt, ...) PRINTF(3, 4);
-void reply_value(struct http_exchange *x, const struct value *v);
+void kubelet_reply_error(struct http_exchange *x, int status, const char *fmt, ...) PRINTF(3, 4);
+void kubelet_reply_json(struct http_exchange *x, const struct value *v);
 
 /* One container of a pod, by names. `previous`: the instance before the newest one that ran. */
 struct target {

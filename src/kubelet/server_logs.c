@@ -343,13 +343,13 @@ void handle_logs(struct server *s, struct http_exchange *x, struct str ns, struc
 	bool previous = query_flag(x, "previous");
 
 	if (!query_read(x, &q, &err) || !target_container(s, &x->arena, ns, pod, ctr, previous, &t, &err)) {
-		reply_text_error(x, err_http(err.code), "%s", err.msg);
+		kubelet_reply_error(x, err_http(err.code), "%s", err.msg);
 		target_release(&t);
 		return;
 	}
 	const char *path = arena_cstr(&x->arena, t.ctr.log_path);
 	if (t.ctr.log_path.len == 0 || !log_reader_open(path, &q, &r, &err)) {
-		reply_text_error(x, 500, "%s", t.ctr.log_path.len ? err.msg : "the container keeps no log");
+		kubelet_reply_error(x, 500, "%s", t.ctr.log_path.len ? err.msg : "the container keeps no log");
 	} else if (query_flag(x, "follow") && !previous) {
 		follow(s, x, r, &t.ctr, path);
 	} else {

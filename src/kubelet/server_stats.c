@@ -31,7 +31,7 @@ static void pods_reply(struct server *s, struct http_exchange *x, bool running_o
 			value_push(&x->arena, items, list.at[i]->root);
 		}
 	}
-	reply_value(x, root);
+	kubelet_reply_json(x, root);
 	client_list_release(&list);
 }
 
@@ -60,7 +60,7 @@ void handle_configz(struct server *s, struct http_exchange *x) {
 	value_set_key(a, c, S("containerLogMaxFiles"), value_new_int(a, s->k->o.log_files_max));
 	value_set_key_str(a, c, S("containerLogMaxSize"), arena_printf(a, "%lld", (long long)s->k->o.log_bytes_max));
 	value_set_key(a, root, S("kubeletconfig"), c);
-	reply_value(x, root);
+	kubelet_reply_json(x, root);
 }
 
 /* ---- /stats/summary --------------------------------------------------------------------------------------------- */
@@ -177,7 +177,7 @@ void handle_stats_summary(struct server *s, struct http_exchange *x) {
 	}
 	value_set_key(a, root, S("node"), node);
 	value_set_key(a, root, S("pods"), pods);
-	reply_value(x, root);
+	kubelet_reply_json(x, root);
 }
 
 /* ---- Prometheus ------------------------------------------------------------------------------------------------------ */
