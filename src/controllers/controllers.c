@@ -21,7 +21,8 @@
 	X(replica_set)                  \
 	X(replication_controller)       \
 	X(deployment)                   \
-	X(certificates)
+	X(certificates)                 \
+	X(node_ipam)
 
 #define DECLARE(name) extern const struct controller_ops name##_controller;
 CONTROLLERS(DECLARE)
