@@ -36,7 +36,9 @@ static void host_ports(struct arena *a, struct value *containers) {
 		for (size_t k = 0; k < value_len(ports); k++) {
 			struct value *port = value_item(ports, k);
 
-			default_number(a, port, N_hostPort, value_int_at(port, N_containerPort));
+			if (value_int_at(port, N_containerPort)) {
+				default_number(a, port, N_hostPort, value_int_at(port, N_containerPort));
+			}
 		}
 	}
 }

@@ -996,7 +996,10 @@ static void encode_struct(struct encoder *e, const struct schema_type *t, const 
 	if (t->flags & SCHEMA_TYPE_TEXT) {
 		struct str group, version;
 
-		schema_split_api_version(value_as_str(v), &group, &version);
+		if (!str_cut(value_as_str(v), '/', &group, &version)) {
+			version = group;
+			group = S("");
+		}
 		put_bytes(e->b, 1, group);
 		put_bytes(e->b, 2, version);
 		return;

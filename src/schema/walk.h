@@ -26,7 +26,7 @@ static inline struct value walk_array(struct value *nodes, size_t n) {
 	return (struct value){ .type = VALUE_ARRAY, .len = (uint32_t)n, .u.items = n ? nodes : NULL };
 }
 static inline struct value walk_str(struct str s) { /* borrows */
-	return (struct value){ .type = VALUE_STRING, .len = (uint32_t)s.len, .u.text = s.ptr };
+	return (struct value){ .type = VALUE_STRING, .len = (uint32_t)s.len, .u.text = s.ptr ? s.ptr : "" };
 }
 
 /* A map of n members with its keys in the order of bytes; a later one of equal keys wins. `members` is scratch. */
