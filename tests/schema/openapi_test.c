@@ -23,7 +23,7 @@ static void normal(struct arena *a, struct value *v) {
 		value_set(a, v, N_allOf, all);
 		return;
 	}
-	if (value_get(v, N_allOf)) {
+	if (value_is(value_get(v, N_allOf), VALUE_ARRAY)) { /* else a member of that name */
 		for (size_t i = 0; i < value_len(v); i++) {
 			if (value_item(v, i)->name != N_allOf) {
 				normal(a, value_item(v, i));
