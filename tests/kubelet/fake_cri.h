@@ -17,7 +17,7 @@
 #include "kubelet/kubelet.h"
 
 struct fake_ctr {
-	struct cri_container_status st; /* texts are owned, and leak with the test */
+	struct cri_container_status st; /* texts are in cri.own */
 	VEC(struct cri_kv) env;
 	VEC(struct cri_mount) mounts;
 	VEC(struct str) command;
@@ -49,10 +49,12 @@ struct cri {
 	const char *start_fails;
 	int exec_code;
 	int execs;
+	struct arena own; /* all texts */
 };
 
-static struct str fake_own(struct str s) {
-	return (struct str){ str_dup(s), s.len };
+/* Under the lock. */
+static struct str fake_own(struct cri *c, struct str s) {
+	return arena_str(&c->own, s);
 }
 
 static struct cri *fake_cri_new(void) {
@@ -60,6 +62,23 @@ static struct cri *fake_cri_new(void) {
 
 	pthread_mutex_init(&c->lock, NULL);
 	return c;
+}
+
+static void fake_cri_free(struct cri *c) {
+	VEC_EACH(&c->sandboxes, x) {
+		free(*x);
+	}
+	VEC_EACH(&c->ctrs, x) {
+		VEC_RELEASE(&(*x)->env);
+		VEC_RELEASE(&(*x)->mounts);
+		VEC_RELEASE(&(*x)->command);
+		free(*x);
+	}
+	VEC_RELEASE(&c->sandboxes);
+	VEC_RELEASE(&c->ctrs);
+	VEC_RELEASE(&c->images);
+	arena_release(&c->own);
+	free(c);
 }
 
 static void fake_image_add(struct cri *c, const char *ref, bool present) {
@@ -134,9 +153,9 @@ bool cri_sandbox_create(struct cri *c, struct arena *a, const struct cri_sandbox
 
 	pthread_mutex_lock(&c->lock);
 	snprintf(id, sizeof(id), "sandbox%d", c->next++);
-	s->st = (struct cri_sandbox_status){ .id = fake_own(str_c(id)), .name = fake_own(cfg->name), .ns = fake_own(cfg->ns), .uid = fake_own(cfg->uid),
+	s->st = (struct cri_sandbox_status){ .id = fake_own(c, str_c(id)), .name = fake_own(c, cfg->name), .ns = fake_own(c, cfg->ns), .uid = fake_own(c, cfg->uid),
 		.attempt = cfg->attempt, .state = CRI_SANDBOX_READY, .created = clock_wall(), .netns = S("/fake/netns"), .network = cfg->network,
-		.note = S(""), .cgroup_parent = fake_own(cfg->cgroup_parent), .hostname = fake_own(cfg->hostname) };
+		.note = S(""), .cgroup_parent = fake_own(c, cfg->cgroup_parent), .hostname = fake_own(c, cfg->hostname) };
 	VEC_PUSH(&c->sandboxes, s);
 	*ret_id = arena_str(a, s->st.id);
 	pthread_mutex_unlock(&c->lock);
@@ -147,7 +166,7 @@ bool cri_sandbox_set_note(struct cri *c, struct str id, struct str note, struct 
 	pthread_mutex_lock(&c->lock);
 	struct fake_sandbox *s = fake_sandbox_locked(c, id);
 	if (s) {
-		s->st.note = fake_own(note);
+		s->st.note = fake_own(c, note);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return s || err_set(err, ERR_NOT_FOUND, "no sandbox %.*s", STR_ARG(id));
@@ -210,11 +229,11 @@ bool cri_sandbox_list(struct cri *c, struct arena *a, struct cri_sandboxes *ret,
 	return true;
 }
 
-static void fake_kvs(struct cri_kvs from, void *vec) {
+static void fake_kvs(struct cri *c, struct cri_kvs from, void *vec) {
 	VEC(struct cri_kv) *v = vec;
 
 	for (size_t i = 0; i < from.len; i++) {
-		VEC_PUSH(v, ((struct cri_kv){ fake_own(from.at[i].key), fake_own(from.at[i].value) }));
+		VEC_PUSH(v, ((struct cri_kv){ fake_own(c, from.at[i].key), fake_own(c, from.at[i].value) }));
 	}
 }
 
@@ -225,20 +244,20 @@ bool cri_container_create(struct cri *c, struct arena *a, struct str sandbox_id,
 
 	pthread_mutex_lock(&c->lock);
 	snprintf(id, sizeof(id), "ctr%d", c->next++);
-	x->st = (struct cri_container_status){ .id = fake_own(str_c(id)), .sandbox_id = fake_own(sandbox_id), .name = fake_own(cfg->name),
-		.attempt = cfg->attempt, .state = CRI_CONTAINER_CREATED, .created = clock_wall(), .image = fake_own(cfg->image),
-		.image_id = S("sha256:1234"), .image_ref = S("fake@sha256:1234"), .log_path = fake_own(cfg->log_path), .uid = -1, .gid = -1,
+	x->st = (struct cri_container_status){ .id = fake_own(c, str_c(id)), .sandbox_id = fake_own(c, sandbox_id), .name = fake_own(c, cfg->name),
+		.attempt = cfg->attempt, .state = CRI_CONTAINER_CREATED, .created = clock_wall(), .image = fake_own(c, cfg->image),
+		.image_id = S("sha256:1234"), .image_ref = S("fake@sha256:1234"), .log_path = fake_own(c, cfg->log_path), .uid = -1, .gid = -1,
 		.stdin = cfg->stdin, .tty = cfg->tty };
 	x->resources = x->st.resources = cfg->resources;
-	fake_kvs(cfg->env, &x->env);
+	fake_kvs(c, cfg->env, &x->env);
 	for (size_t i = 0; i < cfg->mounts_len; i++) {
 		struct cri_mount m = cfg->mounts[i];
-		m.container_path = fake_own(m.container_path);
-		m.host_path = fake_own(m.host_path);
+		m.container_path = fake_own(c, m.container_path);
+		m.host_path = fake_own(c, m.host_path);
 		VEC_PUSH(&x->mounts, m);
 	}
 	for (size_t i = 0; i < cfg->command.len; i++) {
-		VEC_PUSH(&x->command, fake_own(cfg->command.at[i]));
+		VEC_PUSH(&x->command, fake_own(c, cfg->command.at[i]));
 	}
 	VEC_PUSH(&c->ctrs, x);
 	*ret_id = arena_str(a, x->st.id);

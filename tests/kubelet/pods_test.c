@@ -89,6 +89,7 @@ static int teardown(void **state) {
 	kubelet_down(f);
 	client_free(f->client);
 	fake_api_free(f->api);
+	fake_cri_free(f->cri);
 	snprintf(secrets, sizeof(secrets), "%s/secrets", f->dir);
 	umount2(secrets, MNT_DETACH);
 	if (!dir_remove(f->dir, &err)) {
