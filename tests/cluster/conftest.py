@@ -53,7 +53,7 @@ class Host:
             "mkdir -p /run && mount -t tmpfs tmpfs /run && mkdir -p /var/lib/coracle-test && echo up >&%d && exec sleep infinity" % (name, write_end)
         )
         self.holder = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--ipc", "--uts", "--kill-child=KILL", "sh", "-c", setup],
+            ["unshare", "--net", "--mount", "--pid", "--fork", "--ipc", "--uts", "--kill-child=KILL", "bash", "-c", setup],
             pass_fds=[write_end], stdin=subprocess.DEVNULL)
         os.close(write_end)
         assert os.read(read_end, 2) == b"up", "the host did not start"
