@@ -260,7 +260,7 @@ static void retry(struct informer *i) {
 }
 
 static void failed(struct informer *i, const struct err *err) {
-	if (err->code == ERR_NOT_FOUND && i->opts.on_missing) {
+	if ((err->code == ERR_NOT_FOUND || err->code == ERR_METHOD_NOT_ALLOWED) && i->opts.on_missing) {
 		i->opts.on_missing(i->opts.arg);
 	}
 	if (i->failures == 5) {

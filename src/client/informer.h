@@ -24,7 +24,7 @@ struct informer_opts {
 	void *arg;
 	/* Secondary index: appends the keys under which informer_index() finds `o` (e.g. owner uid, node name). At most 16 are kept. */
 	void (*index)(const struct obj *o, struct arena *a, void (*add)(void *ctx, struct str key), void *ctx);
-	/* The resource does not exist on the server (any more): called on each 404, the informer tries on. May be NULL. */
+	/* The resource does not exist on the server (any more): called on each 404 or 405, the informer tries on. May be NULL. */
 	void (*on_missing)(void *arg);
 };
 struct informer *informer_start(const struct informer_opts *opts); /* any thread */

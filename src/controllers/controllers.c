@@ -21,6 +21,9 @@
 	X(replica_set)                  \
 	X(replication_controller)       \
 	X(deployment)                   \
+	X(endpoint_slice)               \
+	X(endpoints)                    \
+	X(garbage_collector)            \
 	X(certificates)                 \
 	X(node_ipam)
 
@@ -78,6 +81,15 @@ static bool names_known(const char *list, struct err *err) {
 void frame_all_synced(struct frame *f) {
 	struct controllers *c = container_of(f, struct controllers, frame);
 
+	if (f->started) {
+		VEC_EACH(&c->made, m) {
+			if (m->ops->synced) {
+				m->ops->synced(m->controller);
+			}
+		}
+		return;
+	}
+	f->started = true;
 	log_info("controllers", "caches are filled, controllers run", kv_int("controllers", c->made.len));
 	VEC_EACH(&f->queues, q) {
 		work_queue_start(*q);

@@ -41,6 +41,7 @@ struct frame {
 	struct map by_gvr;   /* "group/version/resource" -> struct shared; loop and start-up only */
 	int unsynced;
 	bool running;  /* informers run */
+	bool started;  /* queues run */
 	bool stopping; /* handlers are not called any more */
 	VEC(struct work_queue *) queues;
 };
@@ -49,7 +50,8 @@ struct frame {
 struct controller_ops {
 	const char *name;
 	void *(*make)(struct frame *f); /* NULL: nothing to do with these options */
-	void (*started)(void *c);       /* on the loop, all copies are filled; may be NULL */
+	void (*started)(void *c);       /* on the loop, once: the first copies are filled, queues run; may be NULL */
+	void (*synced)(void *c);        /* on the loop: those that came later are filled too; may be NULL */
 	void (*stop)(void *c);          /* on the loop, before the copies go: timers; may be NULL */
 	void (*free)(void *c);          /* last, off the loop; the queues are gone already */
 };
