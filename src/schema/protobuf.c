@@ -37,7 +37,9 @@ static bool broken(struct err *err) {
 }
 
 static struct reader reader_of(struct str s) {
-	return (struct reader){ (const uint8_t *)s.ptr, (const uint8_t *)s.ptr + s.len };
+	const uint8_t *p = (const uint8_t *)(s.ptr ? s.ptr : "");
+
+	return (struct reader){ p, p + s.len };
 }
 
 static bool read_varint(struct reader *r, uint64_t *ret, struct err *err) {
