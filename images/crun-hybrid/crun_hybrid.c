@@ -6,7 +6,8 @@
  * and becomes crun: containers then live in the v1 hierarchies. The node sees nothing of it. crun is
  * found through the link "<own name>.real". Linked statically: it costs half a millisecond.
  *
- * Propagation is set to slave, not private: what the node unmounts later is unmounted here too.
+ * Only the one folder above that mount loses its propagation. All the rest stays shared as it was: what a container
+ * with a Bidirectional volume mounts must reach the node, and what the node unmounts must go here too.
  */
 #include <sched.h>
 #include <stdio.h>
@@ -15,14 +16,14 @@
 #include <unistd.h>
 
 int main(int argc, char **argv) {
-	static const char unified[] = "/sys/fs/cgroup/unified";
+	static const char cgroups[] = "/sys/fs/cgroup", unified[] = "/sys/fs/cgroup/unified";
 	char real[4096];
 
 	if (argc < 1 || strlen(argv[0]) + sizeof(".real") > sizeof(real)) {
 		return 125;
 	}
 	snprintf(real, sizeof(real), "%s.real", argv[0]);
-	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) != 0) {
+	if (unshare(CLONE_NEWNS) != 0 || mount(NULL, cgroups, NULL, MS_PRIVATE, NULL) != 0) {
 		perror("crun-hybrid: mount namespace");
 		return 125;
 	}

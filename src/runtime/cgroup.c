@@ -250,7 +250,10 @@ static bool make_in(const struct cgroup_hierarchy *h, const char *path, struct e
 	struct cg_path whole = path_of(h, path, NULL);
 	struct stat st;
 
-	if (stat(whole.text, &st) == 0) {
+	bool cpuset = hierarchy_has(h, "cpuset") && !h->v2;
+
+	/* Somebody else may have made a cpuset a moment ago and not filled it yet. */
+	if (!cpuset && stat(whole.text, &st) == 0) {
 		return true;
 	}
 	snprintf(at, sizeof(at), "%s", path);
@@ -264,12 +267,11 @@ static bool make_in(const struct cgroup_hierarchy *h, const char *path, struct e
 		if (h->v2) {
 			hand_down(h, parent);
 		}
-		if (mkdir(p.text, 0755) == 0) {
-			if (hierarchy_has(h, "cpuset") && !h->v2) {
-				cpuset_inherit(h, parent, at);
-			}
-		} else if (errno != EEXIST) {
+		if (mkdir(p.text, 0755) != 0 && errno != EEXIST) {
 			return err_sys(err, "make cgroup %s", p.text);
+		}
+		if (cpuset) {
+			cpuset_inherit(h, parent, at);
 		}
 		snprintf(parent, sizeof(parent), "%s", at);
 		if (!was) {

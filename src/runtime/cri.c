@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -398,6 +399,30 @@ static void adopt_all(struct cri *c, bool same_boot) {
 	}
 }
 
+/* Holders whose sandbox was never written down: known by their root folder, which nobody else has. */
+static void holders_sweep(struct cri *c) {
+	struct path home = path_fmt("%s/holder", c->state_dir);
+	DIR *d = opendir("/proc");
+	for (struct dirent *e; d && (e = readdir(d));) {
+		char at[RUNTIME_PATH_MAX];
+		int pid;
+		if (!str_to_int(str_c(e->d_name), 2, INT_MAX, &pid)) {
+			continue;
+		}
+		ssize_t n = readlink(path_fmt("/proc/%d/root", pid).c, at, sizeof(at));
+		bool known = n <= 0 || !str_eq((struct str){ at, (size_t)n }, str_c(home.c));
+		MAP_EACH(&c->sandboxes, s) {
+			known = known || ((struct sandbox *)s->value)->holder.pid == pid;
+		}
+		if (!known) {
+			kill(pid, SIGKILL);
+		}
+	}
+	if (d) {
+		closedir(d);
+	}
+}
+
 static void holders_watch(struct cri *c) {
 	MAP_EACH(&c->sandboxes, e) {
 		struct sandbox *s = e->value;
@@ -437,6 +462,7 @@ static bool open_steps(struct cri *c, const struct cri_opts *opts, struct err *e
 	c->adopting = true;
 	adopt_all(c, same);
 	c->adopting = false;
+	holders_sweep(c);
 	holders_watch(c);
 	return true;
 }

@@ -277,7 +277,11 @@ NODISCARD bool cri_exec_start(struct cri *c, struct str id, struct cri_strs argv
 /* Fails: ERR_INVALID when stdin is asked for and the container was made without. */
 NODISCARD bool cri_attach(struct cri *c, struct str id, const struct cri_stream_opts *opts, struct cri_stream *ret, struct err *err);
 void cri_stream_resize(struct cri_stream *s, uint16_t columns, uint16_t rows); /* tty only; does not block */
-/* Blocks until the program ended; call when `done` is readable to get its exit code at once. Attachments: the container's. */
+/*
+ * Blocks until the program ended; call when `done` is readable to get its exit code at once. Attachments: the container's.
+ * Fails: ERR_INTERNAL when the program never began (not found in the image, ...); what the runtime said about it is in the
+ * message, or without a tty in the stream of errors.
+ */
 NODISCARD bool cri_stream_wait(struct cri_stream *s, int *ret_exit_code, struct err *err);
 void cri_stream_free(struct cri_stream *s); /* kills a program that still runs */
 

@@ -30,6 +30,8 @@ struct cri_stream_private {
 	/* exec */
 	pid_t pid;             /* the runtime; 0: reaped, or an attachment */
 	int tty;               /* the pty's other name, for resizes; -1 */
+	int said;              /* what the runtime itself says with a tty; -1 */
+	struct path console;   /* socket on which crun hands over the terminal; "" none */
 	struct path process_file, pid_file;
 	int exit_code;
 	/* attach */
@@ -150,7 +152,7 @@ static struct cri_stream_private *private_new(struct cri *c, struct container *k
 	struct cri_stream_private *p = xcalloc(1, sizeof(*p));
 	p->c = c;
 	p->k = k;
-	p->tty = p->socket = p->wake[0] = p->wake[1] = p->to_out = p->to_err = p->from_in = -1;
+	p->tty = p->said = p->socket = p->wake[0] = p->wake[1] = p->to_out = p->to_err = p->from_in = -1;
 	return p;
 }
 
@@ -210,27 +212,105 @@ static void ends_close(int theirs[3]) {
 	}
 }
 
+/* Listens where the runtime hands the terminal over. */
+static bool console_listen(struct cri *c, struct cri_stream_private *p, int *ret, struct err *err) {
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	char id[RUNTIME_ID_LEN + 1];
+	id_make(id);
+	p->console = path_fmt("%s/tmp/tty-%.16s", c->state_dir, id);
+	memcpy(at.sun_path, p->console.c, MIN(strlen(p->console.c) + 1, sizeof(at.sun_path) - 1)); /* state_dir is bounded so that it fits */
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || bind(fd, (const struct sockaddr *)&at, sizeof(at)) != 0 || listen(fd, 1) != 0) {
+		err_sys(err, "listen on %s", p->console.c);
+		close_fd_p(&fd);
+		return false;
+	}
+	*ret = fd;
+	return true;
+}
+
+static int descriptor_receive(int from) {
+	char byte;
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { { 0 } };
+	struct iovec v = { &byte, 1 };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control.room) };
+	int fd = -1;
+	if (recvmsg(from, &m, MSG_CMSG_CLOEXEC) < 0) {
+		return -1;
+	}
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+	if (h && h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_RIGHTS && h->cmsg_len >= CMSG_LEN(sizeof(int))) {
+		memcpy(&fd, CMSG_DATA(h), sizeof(int));
+	}
+	return fd;
+}
+
+static bool exec_never_began(struct cri_stream_private *p, struct err *err) {
+	auto_arena struct arena a = { 0 };
+	auto_buf struct buf b = BUF_INIT(64 << 10);
+	if (p->said >= 0) {
+		fcntl(p->said, F_SETFL, O_NONBLOCK);
+		char *room = buf_reserve(&b, 16384);
+		ssize_t n = read(p->said, room, 16384);
+		b.len += n > 0 ? (size_t)n : 0;
+	}
+	struct str said = runtime_said(&a, buf_view(&b));
+	return err_set(err, ERR_INTERNAL, "cannot run the command in container %s%s%.*s", p->k->id, said.len ? ": " : "", STR_ARG(said));
+}
+
+/* Waits for the terminal, or for the runtime to give up. */
+static bool console_take(struct cri_stream_private *p, int listener, struct cri_stream *s, struct err *err) {
+	struct pollfd f[2] = { { .fd = listener, .events = POLLIN }, { .fd = s->done, .events = POLLIN } };
+	int n = poll(f, 2, 30000);
+	if (n > 0 && f[0].revents) {
+		auto_fd int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		s->out = peer >= 0 ? descriptor_receive(peer) : -1;
+		s->in = s->out >= 0 ? fcntl(s->out, F_DUPFD_CLOEXEC, 3) : -1;
+		p->tty = s->out >= 0 ? fcntl(s->out, F_DUPFD_CLOEXEC, 3) : -1;
+		return s->out >= 0 || err_sys(err, "take over the terminal");
+	}
+	return n > 0 ? exec_never_began(p, err) : err_set(err, ERR_TIMEOUT, "the runtime made no terminal within 30s");
+}
+
+/*
+ * With a terminal: crun hands over the pty's other side, so that nothing stands in between. runc does so only for
+ * programs it does not wait for; there the runtime gets a pty of ours and copies.
+ */
 static bool exec_run(struct cri *c, struct cri_stream_private *p, const struct cri_stream_opts *opts, struct cri_stream *s, struct err *err) {
 	struct path root = path_fmt("%s/oci", c->state_dir);
-	int theirs[3] = { -1, -1, -1 };
-	const char *argv[16];
+	bool direct = opts->tty && strcmp(c->runtime_name, "crun") == 0;
+	int theirs[3] = { -1, -1, -1 }, said[2] = { -1, -1 };
+	auto_fd int listener = -1;
+	const char *argv[20];
 	size_t n = 0;
 
 	const char *const words[] = { c->runtime, "--root", root.c, "exec", "--process", p->process_file.c, "--pid-file", p->pid_file.c };
 	for (; n < ARRAY_LEN(words); n++) {
 		argv[n] = words[n];
 	}
+	if (direct) {
+		if (!console_listen(c, p, &listener, err) || !pipe_make(said, err)) {
+			return false;
+		}
+		p->said = said[0];
+		theirs[2] = said[1];
+		argv[n++] = "--console-socket";
+		argv[n++] = p->console.c;
+	}
 	if (opts->tty) {
 		argv[n++] = "--tty";
 	}
 	argv[n++] = p->k->id;
 	argv[n] = NULL;
-	bool ok = ends_make(opts, s, theirs, err);
+	bool ok = direct || ends_make(opts, s, theirs, err);
 	if (ok) {
 		struct spawn_opts so = { .argv = argv, .in = theirs[0], .out = theirs[1], .err_out = theirs[2], .session = true };
 		ok = spawn(&so, &p->pid, err);
 	}
-	if (opts->tty && theirs[0] >= 0 && ok) {
+	if (opts->tty && !direct && ok) {
 		p->tty = fcntl(s->out, F_DUPFD_CLOEXEC, 3);
 	}
 	ends_close(theirs);
@@ -238,7 +318,7 @@ static bool exec_run(struct cri *c, struct cri_stream_private *p, const struct c
 		s->done = pidfd_of(p->pid);
 		ok = s->done >= 0 || err_sys(err, "watch the exec");
 	}
-	return ok;
+	return ok && (!direct || console_take(p, listener, s, err));
 }
 
 bool cri_exec_start(struct cri *c, struct str id, struct cri_strs argv, const struct cri_stream_opts *opts, struct cri_stream *ret, struct err *err) {
@@ -437,8 +517,7 @@ bool cri_stream_wait(struct cri_stream *s, int *ret_exit_code, struct err *err) 
 		p->exit_code = spawn_reap(p->pid);
 		p->pid = 0;
 		if (p->exit_code != 0 && access(p->pid_file.c, F_OK) != 0) {
-			/* The runtime could not start it; what it said is in the stream. 126 and 127 as a shell would. */
-			p->exit_code = p->exit_code == 1 || p->exit_code == 255 ? 126 : p->exit_code;
+			return exec_never_began(p, err);
 		}
 	}
 	*ret_exit_code = p->exit_code;
@@ -474,6 +553,10 @@ void cri_stream_free(struct cri_stream *s) {
 	if (p->process_file.c[0]) {
 		exec_files_remove(&p->process_file, &p->pid_file);
 	}
+	if (p->console.c[0]) {
+		unlink(p->console.c);
+	}
+	close_fd_p(&p->said);
 	close_fd_p(&s->in);
 	close_fd_p(&s->out);
 	close_fd_p(&s->err_out);
