@@ -80,6 +80,23 @@ static bool check_kind(struct req *r, const struct schema_type *type, const stru
 		err);
 }
 
+/* A body need not say what it is: the endpoint knows. */
+static const struct value *with_kind(struct arena *a, const struct schema_type *type, const struct value *raw) {
+	if (value_str_at(raw, N_kind).len && value_str_at(raw, N_apiVersion).len) {
+		return raw;
+	}
+	struct value *o = value_new_object(a);
+	struct str group = schema_type_group(type), version = schema_type_version(type);
+	value_set_str(a, o, N_kind, schema_type_short(type));
+	value_set_str(a, o, N_apiVersion, group.len ? arena_printf(a, "%.*s/%.*s", STR_ARG(group), STR_ARG(version)) : version);
+	VALUE_EACH(raw, m) {
+		if (m->name != N_kind && m->name != N_apiVersion) {
+			value_set_key(a, o, value_key(raw, (size_t)(m - value_item(raw, 0))), m);
+		}
+	}
+	return o;
+}
+
 static bool report_problems(struct req *r, const struct schema_type *type, const struct value *v, const struct schema_report *rep, struct err *err) {
 	if (rep->problems.len == 0 || r->opts.validation == FIELD_VALIDATION_IGNORE) {
 		return true;
@@ -106,6 +123,7 @@ static bool decode_raw(struct req *r, const struct schema_type *type, const stru
 		return false;
 	}
 	struct value *v = NULL;
+	raw = with_kind(r->a, type, raw);
 	if (!schema_decode(r->a, type, raw, rep, &v, err)) {
 		return not_handled(type, schema_type_short(type), schema_type_version(type), str_c(err->msg), err);
 	}
