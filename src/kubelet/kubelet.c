@@ -557,7 +557,10 @@ static bool parts_make(struct kubelet *k, struct err *err) {
 }
 
 bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct err *err) {
-	bool ok = opts_take(k, opts, err) && parts_make(k, err) && loop_start_thread(k->loop, err);
+	bool ok = opts_take(k, opts, err) && parts_make(k, err);
+	size_t adopted = k->pods.len; /* the loop's, once it runs */
+
+	ok = ok && loop_start_thread(k->loop, err);
 
 	if (!ok) {
 		if (k->server) {
@@ -571,7 +574,7 @@ bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct er
 	__atomic_store_n(&k->running, true, __ATOMIC_RELEASE);
 	k->housekeeping = housekeeping_start(k);
 	loop_call(k->loop, informers_start, k);
-	log_info(KUBELET_LOG, "kubelet started", kv_c("node", k->o.node_name), kv_int("port", kubelet_port(k)), kv_int("adopted", (int64_t)k->pods.len));
+	log_info(KUBELET_LOG, "kubelet started", kv_c("node", k->o.node_name), kv_int("port", kubelet_port(k)), kv_int("adopted", (int64_t)adopted));
 	return true;
 }
 

@@ -35,7 +35,10 @@ struct node {
 	bool status_ok;
 	nsec_t reported;         /* mono: last write */
 	struct obj *have;        /* the Node as the API had it last */
+	bool known;              /* loop: the Node is there, with ... */
+	char uid[64];
 	/* lease job */
+	char lease_uid[64];
 	struct obj *lease;
 	bool lease_ok;
 	/* loop */
@@ -396,6 +399,10 @@ static void status_done(struct job *j) {
 	if (k->stopping) {
 		return;
 	}
+	if (n->have) {
+		n->known = true;
+		snprintf(n->uid, sizeof(n->uid), "%.*s", STR_ARG(value_str_at(n->have->root, N_metadata, N_uid)));
+	}
 	n->retry = n->status_ok ? 0 : n->retry ? MIN(n->retry * 2, RETRY_MAX) : RETRY_FIRST;
 	if (n->status_again) {
 		n->status_again = false;
@@ -447,7 +454,7 @@ void kubelet_node_changed(struct node *n, const struct value *node) {
 		return;
 	}
 	/* somebody changed the capacity (extended resources): allocatable follows */
-	bool capacity = n->have && !n->status_busy && !value_eq(value_at(now->root, N_status, N_capacity), value_at(n->have->root, N_status, N_capacity));
+	bool capacity = !n->status_busy && n->have && !value_eq(value_at(now->root, N_status, N_capacity), value_at(n->have->root, N_status, N_capacity));
 	obj_unref(n->news);
 	n->news = now;
 	if (capacity) {
@@ -467,7 +474,7 @@ static struct value *lease_make(struct node *n, struct arena *a) {
 		struct value *meta = value_ensure_object(a, lease, N_metadata);
 		value_set_str(a, meta, N_name, str_c(n->k->o.node_name));
 		value_set_str(a, meta, N_namespace, S("kube-node-lease"));
-		struct str uid = n->have ? value_str_at(n->have->root, N_metadata, N_uid) : S("");
+		struct str uid = str_c(n->lease_uid);
 		if (uid.len > 0) {
 			struct value *owner = value_new_object(a);
 			value_set_str(a, owner, N_apiVersion, S("v1"));
@@ -528,10 +535,11 @@ static void lease_done(struct job *j) {
 static void on_lease_timer(struct loop_timer *t) {
 	struct node *n = container_of(t, struct node, lease_timer);
 
-	if (!n->registered && !n->k->o.register_node_off) { /* the lease is owned by the Node */
+	if (!n->known && !n->k->o.register_node_off) { /* the lease is owned by the Node */
 		loop_timer_start(n->k->loop, t, RETRY_FIRST, on_lease_timer);
 		return;
 	}
+	snprintf(n->lease_uid, sizeof(n->lease_uid), "%s", n->uid);
 	n->lease_job = (struct job){ .loop = n->k->loop, .run = lease_run, .done = lease_done };
 	n->lease_busy = true;
 	n->k->passes++;

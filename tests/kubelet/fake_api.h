@@ -237,7 +237,9 @@ static bool fake_call(struct client_transport *t, const struct client_call *call
 static void fake_watch_stop(struct client_watch *cw) {
 	struct fake_watch *w = container_of(cw, struct fake_watch, base);
 
+	pthread_mutex_lock(&w->api->lock);
 	w->stopped = true; /* the row stays until the end of the test */
+	pthread_mutex_unlock(&w->api->lock);
 }
 
 static bool fake_watch(struct client_transport *t, const struct client_watch_opts *o, struct client_watch **ret, struct err *err) {

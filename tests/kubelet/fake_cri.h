@@ -45,10 +45,9 @@ struct cri {
 	void (*on_exit)(void *arg, struct str id, bool is_sandbox);
 	void *arg;
 	int next;
-	bool ignore_term;
-	const char *start_fails;
-	int exec_code;
-	int execs;
+	_Atomic bool ignore_term;
+	const char *_Atomic start_fails;
+	_Atomic int exec_code, execs;
 	struct arena own; /* all texts */
 };
 

@@ -21,14 +21,14 @@ struct fixture {
 	struct cri *cri;
 	struct kubelet *k;
 	char dir[64];
-	int adds, dels;
-	const char *network_fails;
+	_Atomic int adds, dels;
+	const char *_Atomic network_fails;
 };
 
 static bool net_add(void *arg, const struct pod_network_pod *pod, struct pod_ips *ret, struct err *err) {
 	struct fixture *f = arg;
 
-	__atomic_add_fetch(&f->adds, 1, __ATOMIC_RELAXED);
+	f->adds++;
 	if (f->network_fails) {
 		return err_set(err, ERR_INTERNAL, "%s", f->network_fails);
 	}
@@ -40,7 +40,7 @@ static bool net_add(void *arg, const struct pod_network_pod *pod, struct pod_ips
 static bool net_del(void *arg, const struct pod_network_pod *pod, struct err *err) {
 	struct fixture *f = arg;
 
-	__atomic_add_fetch(&f->dels, 1, __ATOMIC_RELAXED);
+	f->dels++;
 	return true;
 }
 
@@ -58,9 +58,9 @@ static void kubelet_up(struct fixture *f) {
 }
 
 static void kubelet_down(struct fixture *f) {
-	f->cri->on_exit = NULL;
 	kubelet_stop(f->k);
 	f->k = NULL;
+	f->cri->on_exit = NULL;
 }
 
 static int setup(void **state) {
