@@ -420,8 +420,8 @@ static const char *const *keep_list(struct kubelet *k, const char *const *list) 
 }
 
 static bool opts_take(struct kubelet *k, const struct kubelet_opts *o, struct err *err) {
-	if (!o->client || !o->cri || !o->network.add || !o->network.del || !o->node_name || !o->node_ip || !o->state_dir) {
-		return err_set(err, ERR_INVALID, "kubelet: client, cri, network, node name, node address and state folder must be given");
+	if (!o->cri || !o->network.add || !o->network.del || !o->node_name || !o->node_ip || !o->state_dir) {
+		return err_set(err, ERR_INVALID, "kubelet: cri, network, node name, node address and state folder must be given");
 	}
 	if (o->state_dir[0] != '/') {
 		return err_set(err, ERR_INVALID, "kubelet: the state folder must be an absolute path: %s", o->state_dir);
@@ -557,7 +557,7 @@ static bool parts_make(struct kubelet *k, struct err *err) {
 }
 
 bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct err *err) {
-	bool ok = opts_take(k, opts, err) && parts_make(k, err);
+	bool ok = (opts->client || err_set(err, ERR_INVALID, "kubelet: a client must be given")) && opts_take(k, opts, err) && parts_make(k, err);
 	size_t adopted = k->pods.len; /* the loop's, once it runs */
 
 	ok = ok && loop_start_thread(k->loop, err);

@@ -5,6 +5,7 @@ namespaces) and drives it with unmodified clients inside that host. Nothing of t
 when the host's holder is killed, the kernel takes all that ran in it.
 """
 import glob
+import hashlib
 import json
 import os
 import shutil
@@ -50,7 +51,7 @@ class Host:
         read_end, write_end = os.pipe()
         setup = (
             "mount --make-rslave / && mount -t proc proc /proc && hostname %s && ip link set lo up && "
-            "mkdir -p /run && mount -t tmpfs tmpfs /run && mkdir -p /var/lib/coracle-test && echo up >&%d && exec sleep infinity" % (name, write_end)
+            "mkdir -p /run && mount -t tmpfs tmpfs /run && mkdir -p /var/lib/coracle-test && echo up >&%d && while :; do sleep 3600 & wait; done" % (name, write_end)
         )
         self.holder = subprocess.Popen(
             ["unshare", "--net", "--mount", "--pid", "--fork", "--ipc", "--uts", "--kill-child=KILL", "bash", "-c", setup],
@@ -77,6 +78,11 @@ class Host:
         self.holder.kill()
         self.holder.wait()
         time.sleep(0.05)
+        # What a plug that is pulled leaves on the machine: empty cgroups.
+        for data in glob.glob(os.path.join(self.dir, "*")):
+            cid = hashlib.sha256(data.encode()).hexdigest()
+            for prefix in (cid[:8], cid[:6]):
+                subprocess.run("find /sys/fs/cgroup -depth -type d -path '*/coracle-%s*' -exec rmdir {} + 2>/dev/null" % prefix, shell=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
