@@ -50,8 +50,7 @@ static struct document *keep(struct openapi_cache *o, struct str key, struct str
 
 /* Makes the document that `key` names; false when there is none. */
 static bool make(struct arena *a, struct str key, struct buf *b) {
-	struct str rest, group, version;
-	struct value *v = NULL;
+	struct value *v;
 
 	if (str_eq(key, S("v2"))) {
 		return json_print(b, openapi_v2(a));
@@ -62,12 +61,7 @@ static bool make(struct arena *a, struct str key, struct buf *b) {
 	if (str_eq(key, S("v3"))) {
 		return json_print(b, openapi_v3_index(a));
 	}
-	rest = str_from(key, 3); /* "v3/" */
-	if (str_eq(rest, S("api/v1"))) {
-		v = openapi_v3(a, S(""), S("v1"));
-	} else if (str_starts(rest, S("apis/")) && str_cut(str_from(rest, 5), '/', &group, &version)) {
-		v = openapi_v3(a, group, version);
-	}
+	v = str_starts(key, S("v3/")) ? openapi_v3_at(a, str_from(key, 3)) : NULL;
 	return v && json_print(b, v);
 }
 

@@ -466,26 +466,50 @@ static const struct schema_version *version_find(struct str group, struct str ve
 	return NULL;
 }
 
+/* The document around the paths; takes d apart. */
+static struct value *v3_document(struct doc *d) {
+	struct value *ret = value_new_object(d->a), *components = value_new_object(d->a), *schemas = doc_schemas(d);
+
+	value_set_str(d->a, ret, N_openapi, S("3.0.0"));
+	value_set(d->a, ret, N_info, info(d->a));
+	value_set(d->a, ret, N_paths, d->paths);
+	if (schemas->len) {
+		value_set(d->a, components, N_schemas, schemas);
+	}
+	value_set(d->a, components, N_securitySchemes, security(d->a));
+	value_set(d->a, ret, N_components, components);
+	doc_release(d);
+	return ret;
+}
+
 struct value *openapi_v3(struct arena *a, struct str group, struct str version) {
 	const struct schema_version *v = version_find(group, version);
-	struct value *ret, *components;
 	struct doc d;
 
 	if (!v) {
 		return NULL;
 	}
 	d = doc_new(a, false);
-	ret = value_new_object(a);
-	components = value_new_object(a);
 	doc_paths(&d, v);
-	value_set_str(a, ret, N_openapi, S("3.0.0"));
-	value_set(a, ret, N_info, info(a));
-	value_set(a, ret, N_paths, d.paths);
-	value_set(a, components, N_schemas, doc_schemas(&d));
-	value_set(a, components, N_securitySchemes, security(a));
-	value_set(a, ret, N_components, components);
-	doc_release(&d);
-	return ret;
+	return v3_document(&d);
+}
+
+struct value *openapi_v3_at(struct arena *a, struct str path) {
+	struct str group, version;
+	struct doc d;
+
+	if (str_starts(path, S("api/"))) {
+		return openapi_v3(a, S(""), str_from(path, 4));
+	}
+	if (str_starts(path, S("apis/")) && str_cut(str_from(path, 5), '/', &group, &version)) {
+		return openapi_v3(a, group, version);
+	}
+	d = doc_new(a, false);
+	if (!doc_other_path(&d, path)) {
+		doc_release(&d);
+		return NULL;
+	}
+	return v3_document(&d);
 }
 
 static uint64_t mix(uint64_t h, const void *bytes, size_t len) {
@@ -510,25 +534,36 @@ struct str openapi_v3_hash(struct arena *a, struct str group, struct str version
 	return arena_printf(a, "%016llX%016llX", (unsigned long long)h[0], (unsigned long long)h[1]);
 }
 
+static void index_add(struct arena *a, struct value *paths, struct str path, struct str hash) {
+	struct value *entry = value_new_object(a);
+
+	value_set_str(a, entry, N_serverRelativeURL, arena_printf(a, "/openapi/v3/%.*s?hash=%.*s", STR_ARG(path), STR_ARG(hash)));
+	value_set_key(a, paths, path, entry);
+}
+
 struct value *openapi_v3_index(struct arena *a) {
 	struct value *ret = value_new_object(a), *paths = value_new_object(a);
+	struct str other;
 
 	for (size_t g = 0; g < schema_groups_len; g++) {
-		struct str group = schema_text(schema_groups[g].name);
+		struct str group = schema_text(schema_groups[g].name), path = group.len ? arena_printf(a, "apis/%.*s", STR_ARG(group)) : S("api");
+		bool any = false;
 
 		for (size_t i = 0; i < schema_groups[g].versions_len; i++) {
 			const struct schema_version *v = &schema_versions[schema_groups[g].versions_at + i];
-			struct str version = schema_text(v->name), path, hash;
-			struct value *entry = value_new_object(a);
+			struct str version = schema_text(v->name);
 
-			if (!v->served || !v->resources_len) {
-				continue;
+			if (v->served && v->resources_len) {
+				index_add(a, paths, arena_printf(a, "%.*s/%.*s", STR_ARG(path), STR_ARG(version)), openapi_v3_hash(a, group, version));
+				any = true;
 			}
-			path = group.len ? arena_printf(a, "apis/%.*s/%.*s", STR_ARG(group), STR_ARG(version)) : arena_printf(a, "api/%.*s", STR_ARG(version));
-			hash = openapi_v3_hash(a, group, version);
-			value_set_str(a, entry, N_serverRelativeURL, arena_printf(a, "/openapi/v3/%.*s?hash=%.*s", STR_ARG(path), STR_ARG(hash)));
-			value_set_key(a, paths, path, entry);
 		}
+		if (any && group.len) {
+			index_add(a, paths, path, openapi_v3_hash(a, group, S("")));
+		}
+	}
+	for (size_t i = 0; (other = doc_other_name(i)).ptr; i++) {
+		index_add(a, paths, other, openapi_v3_hash(a, other, S("")));
 	}
 	value_sort_keys(paths);
 	value_set(a, ret, N_paths, paths);

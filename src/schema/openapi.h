@@ -45,6 +45,9 @@ struct value *doc_ref_special(struct doc *d, enum openapi_special s);
 struct value *doc_schemas(struct doc *d);
 /* Adds the paths of a group version (openapi_paths.c). */
 void doc_paths(struct doc *d, const struct schema_version *v);
+/* Adds a path outside of group versions: "api", "apis", "apis/apps", "version" ... False: there is none such. */
+bool doc_other_path(struct doc *d, struct str path);
+struct str doc_other_name(size_t n); /* the n-th of those that are no group; ptr NULL at the end */
 
 static inline struct value *doc_list(struct arena *a, struct str only) { /* ["only"] */
 	struct value *list = value_new_array(a);

@@ -201,6 +201,7 @@ struct operation { /* what one operation is made of */
 	struct value *answer; /* schema; NULL: none */
 	bool plain_text;      /* also text/plain, as a log */
 	bool any_type;        /* "*" for the media type, as a connection */
+	const char *only_media; /* this one alone; NULL: the usual ones */
 };
 
 static struct value *media_list(struct doc *d, const char *const *names, size_t n, struct value *list) {
@@ -233,8 +234,8 @@ static struct value *response(struct doc *d, const struct operation *op, struct 
 		return r;
 	}
 	content = value_new_object(d->a);
-	if (op->any_type) {
-		add_content(d, content, "*/*", op->answer);
+	if (op->any_type || op->only_media) {
+		add_content(d, content, op->any_type ? "*/*" : op->only_media, op->answer);
 	} else {
 		for (size_t i = 0; i < ARRAY_LEN(media); i++) {
 			add_content(d, content, media[i], op->answer);
@@ -630,4 +631,56 @@ void doc_paths(struct doc *d, const struct schema_version *v) {
 		}
 	}
 	value_sort_keys(d->paths);
+}
+
+/* ---- the few paths outside of group versions ------------------------------------------------------------------------------------ */
+static const struct {
+	struct str path;
+	const char *id, *tag;
+	const char *media; /* of a text; NULL: an object in the usual ones */
+	uint16_t type;
+} others[] = {
+	{ S_INIT("api"), "getCoreAPIVersions", "core", NULL, T_meta_v1_APIVersions },
+	{ S_INIT("apis"), "getAPIVersions", "apis", NULL, T_meta_v1_APIGroupList },
+	{ S_INIT("version"), "getCodeVersion", "version", "application/json", T_version_Info },
+	{ S_INIT("openid/v1/jwks"), "getServiceAccountIssuerOpenIDKeyset", "openid", "application/jwk-set+json", SCHEMA_NO_TYPE },
+	{ S_INIT(".well-known/openid-configuration"), "getServiceAccountIssuerOpenIDConfiguration", "WellKnown", "application/json", SCHEMA_NO_TYPE },
+};
+
+static void add_other(struct doc *d, struct str path, struct str id, struct str tag, const char *only, const struct schema_type *type) {
+	struct naming n = { .tag = tag };
+	struct path p = path_new(d, &n, arena_printf(d->a, "/%.*s/", STR_ARG(path)));
+	struct operation *op = path_add(&p, "get", "", "200", "");
+
+	op->id = id;
+	op->answer = type ? doc_ref(d, type) : string_schema(d);
+	op->only_media = only;
+	path_write(&p);
+}
+
+bool doc_other_path(struct doc *d, struct str path) {
+	struct str group = str_starts(path, S("apis/")) ? str_from(path, 5) : S("");
+
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		if (str_eq(others[i].path, path)) {
+			add_other(d, path, str_c(others[i].id), str_c(others[i].tag), others[i].media,
+				others[i].type == SCHEMA_NO_TYPE ? NULL : &schema_builtin.types[others[i].type]);
+			return true;
+		}
+	}
+	for (size_t g = 0; g < schema_groups_len; g++) {
+		if (group.len && str_eq(schema_text(schema_groups[g].name), group)) {
+			const struct schema_version *v = &schema_versions[schema_groups[g].versions_at];
+			struct naming n = naming_of(d->a, v);
+			struct str camel = str_sub(n.camel, 0, n.camel.len - n.version.len), tag = str_sub(n.tag, 0, n.tag.len - n.version.len - 1);
+
+			add_other(d, path, arena_printf(d->a, "get%.*sAPIGroup", STR_ARG(camel)), tag, NULL, schema_type_at(T_meta_v1_APIGroup));
+			return true;
+		}
+	}
+	return false;
+}
+
+struct str doc_other_name(size_t n) {
+	return n < ARRAY_LEN(others) ? others[n].path : (struct str){ 0 };
 }

@@ -409,6 +409,8 @@ struct str table_age(struct arena *a, struct str rfc3339, int64_t now);
 /* ---- OpenAPI (openapi.c) -------------------------------------------------------------------------------------- */
 /* The v3 document of one group version, made anew each time: keep it. NULL when it is not served. */
 struct value *openapi_v3(struct arena *a, struct str group, struct str version);
+/* The same by path: "api/v1", "apis/apps/v1", and the small ones: "api", "apis", "apis/apps", "version" ... */
+struct value *openapi_v3_at(struct arena *a, struct str path);
 /* {"paths":{"api/v1":{"serverRelativeURL":"/openapi/v3/api/v1?hash=..."}}}: GET /openapi/v3. */
 struct value *openapi_v3_index(struct arena *a);
 /* The hash used there: stable for the tables' contents. */

@@ -7,8 +7,8 @@
 size_t cells_open(struct cells *c, const struct schema_type *t) {
 	size_t base = c->stack.len;
 
-	if (c->stack.cap < base + t->fields_len) {
-		VEC_RESERVE(&c->stack, base + t->fields_len);
+	if (c->stack.cap <= base + t->fields_len) {
+		VEC_RESERVE(&c->stack, base + t->fields_len + 1); /* never without memory, also for no fields */
 	}
 	for (size_t i = 0; i < t->fields_len; i++) {
 		c->stack.at[base + i].type = CELL_ABSENT;

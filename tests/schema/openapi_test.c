@@ -121,9 +121,51 @@ static void test_v3(void **state) {
 	assert_int_equal(n, 36);
 }
 
+static const char *const small[][2] = {
+	{ "api", "api_openapi" },
+	{ "apis", "apis_openapi" },
+	{ "version", "version_openapi" },
+	{ "openid/v1/jwks", "openid__v1__jwks_openapi" },
+	{ ".well-known/openid-configuration", "well-known__openid-configuration_openapi" },
+	{ "apis/apps", "apis__apps_openapi" },
+	{ "apis/rbac.authorization.k8s.io", "apis__rbac.authorization.k8s.io_openapi" },
+	{ "apis/flowcontrol.apiserver.k8s.io", "apis__flowcontrol.apiserver.k8s.io_openapi" },
+	{ "apis/apps/v1", "apis__apps__v1_openapi" },
+};
+
+static void test_small(void **state) {
+	auto_arena struct arena outer = { 0 };
+
+	if (!field_path(&outer, "api/openapi-v3")) {
+		print_message("shared data is absent: %zu documents skipped\n", ARRAY_LEN(small));
+		skip();
+	}
+	differences = 0;
+	for (size_t i = 0; i < ARRAY_LEN(small); i++) {
+		auto_arena struct arena a = { 0 };
+		const char *path = field_path(&a, arena_printf(&a, "api/openapi-v3/%s.json.gz", small[i][1]).ptr);
+		struct value *want, *got = openapi_v3_at(&a, str_c(small[i][0]));
+
+		assert_non_null(path);
+		assert_non_null(got);
+		want = field_json(&a, field_read(&a, path));
+		normal(&a, want);
+		normal(&a, got);
+		compare(&a, str_c(small[i][0]), want, got);
+	}
+	assert_int_equal(differences, 0);
+	assert_null(openapi_v3_at(&outer, S("apis/nosuch")));
+	assert_null(openapi_v3_at(&outer, S("nosuch")));
+	assert_null(openapi_v3_at(&outer, S("api/v2")));
+	VALUE_EACH(value_get(openapi_v3_index(&outer), N_paths), it) {
+		assert_true(str_starts(value_str_at(it, N_serverRelativeURL), S("/openapi/v3/")));
+	}
+}
+
 int main(void) {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_v3),
+		cmocka_unit_test(test_small),
 	};
 	return cmocka_run_group_tests_name("openapi", tests, NULL, NULL);
 }
