@@ -24,6 +24,9 @@
 	X(endpoint_slice)               \
 	X(endpoints)                    \
 	X(garbage_collector)            \
+	X(node_lifecycle)               \
+	X(taint_eviction)               \
+	X(pod_gc)                       \
 	X(certificates)                 \
 	X(node_ipam)
 
