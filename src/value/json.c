@@ -574,6 +574,8 @@ bool json_parse(struct arena *a, struct str text, const struct json_opts *opts, 
 	}
 	if (!opts->borrow) { /* strings point into this one copy */
 		text = arena_str(a, text);
+	} else if (!text.ptr) {
+		text = S("");
 	}
 	struct parser s = { .a = a, .opts = opts, .err = err, .p = text.ptr, .end = text.ptr + text.len,
 		.depth_max = opts->depth_max ? opts->depth_max : DEPTH_MAX_DEFAULT };

@@ -112,7 +112,7 @@ static bool put_rest(struct buf *b, const char *p, const char *end) {
 
 bool json_print_str(struct buf *b, struct str s) {
 	char *start = room(b, s.len + 2), *out = start;
-	const char *p = s.ptr, *end = p + s.len;
+	const char *p = s.ptr ? s.ptr : "", *end = p + s.len;
 	if (!start) {
 		return false;
 	}
