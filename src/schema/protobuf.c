@@ -313,7 +313,7 @@ static bool decode_text_type(struct decoder *d, struct str bytes, struct value *
 	if (!decode_small(d, bytes, &s)) {
 		return false;
 	}
-	*out = walk_str(s.bytes[1].len ? arena_printf(d->a, "%.*s/%.*s", STR_ARG(s.bytes[1]), STR_ARG(s.bytes[2])) : s.bytes[2]);
+	*out = walk_str(s.bytes[1].len ? arena_join(d->a, &s.bytes[1], 2, S("/")) : s.bytes[2]);
 	return true;
 }
 
