@@ -40,7 +40,7 @@ static struct str after_segments(struct str path, size_t n) {
 	return str_from(path, at);
 }
 
-static struct str exact_name(struct arena *a, struct str selector) {
+struct str selector_exact_name(struct str selector) {
 	struct str rest = selector, term;
 
 	while (str_next(&rest, ',', &term)) {
@@ -137,7 +137,7 @@ bool request_info_parse(struct arena *a, struct str method, struct str path, str
 			if (str_eq(name, S("watch")) && query_bool(value)) {
 				r.verb = S("watch");
 			} else if (str_eq(name, S("fieldSelector"))) {
-				r.authz_name = exact_name(a, value);
+				r.authz_name = selector_exact_name(value);
 			}
 		}
 	} else if (r.name.len == 0 && str_eq(r.verb, S("delete"))) {

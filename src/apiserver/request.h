@@ -79,6 +79,7 @@ NODISCARD bool media_body(struct str content_type, enum media_format *ret, struc
 NODISCARD bool media_patch(struct str content_type, bool strategic, enum patch_type *ret, struct err *err);
 struct str media_type(const struct media *m, bool watch); /* for Content-Type; static */
 bool media_pretty(struct str query_pretty, bool given, struct str user_agent);
+struct str selector_exact_name(struct str field_selector); /* what "metadata.name=x" asks for; "" when it does not */
 bool query_bool(struct str value); /* as the API reads it: only "false" and "0" are not true */
 
 #endif

@@ -153,6 +153,9 @@ static bool local_call(struct client_transport *ct, const struct client_call *ca
 	r.patch = call->patch;
 	r.opts.label_selector = call->label_selector;
 	r.opts.field_selector = call->field_selector;
+	if (call->name.len == 0) { /* as in a URL: who selects one name asks for that one */
+		r.info.authz_name = selector_exact_name(call->field_selector);
+	}
 	r.opts.resource_version = call->resource_version;
 	r.opts.match = str_eq(call->resource_version_match, S("Exact")) ? RV_MATCH_EXACT
 		: str_eq(call->resource_version_match, S("NotOlderThan"))   ? RV_MATCH_NOT_OLDER
@@ -306,6 +309,7 @@ static bool local_watch(struct client_transport *ct, const struct client_watch_o
 	make_req(t, &w->arena, opts->gvr, arena_str(&w->arena, opts->ns), S(""), S(""), S("watch"), &r);
 	r.opts.label_selector = arena_str(&w->arena, opts->label_selector);
 	r.opts.field_selector = arena_str(&w->arena, opts->field_selector);
+	r.info.authz_name = selector_exact_name(r.opts.field_selector);
 	bool ok = allowed(&r, err) && route_find(&r, err) && (r.st || fail_route(&r, err)) && selection_parse(&r, &sel, err);
 	struct list_page p = { 0 };
 	if (ok) {
