@@ -64,7 +64,7 @@ static bool mount_volume(struct start *s, const struct value *m, size_t index, s
 	VEC_PUSH(&s->mounts, ((struct cri_mount){
 		.container_path = value_str_at(m, N_mountPath),
 		.host_path = path,
-		.readonly = readonly || v->plugin == &volume_image,
+		.readonly = readonly || v->plugin->readonly,
 		.recursive_readonly = readonly && str_eq(value_str_at(m, N_recursiveReadOnly), S("Enabled")),
 		.propagation = str_eq(propagation, S("Bidirectional")) ? CRI_PROPAGATION_BIDIRECTIONAL
 			: str_eq(propagation, S("HostToContainer")) ? CRI_PROPAGATION_HOST_TO_CONTAINER : CRI_PROPAGATION_PRIVATE,

@@ -25,6 +25,7 @@ struct volume_plugin {
 	const char *name;        /* "kubernetes.io~secret": its folder below volumes/ */
 	enum name_id source;     /* member of the volume: N_secret */
 	bool in_memory;          /* its folder must not touch the disk */
+	bool readonly;           /* in containers, whatever they ask for */
 	bool refreshed;          /* prepare is also called when it is ready, to bring it up to date */
 	/*
 	 * Makes or refreshes v->path (already set to its own folder, which need not exist). May set another path. Idempotent.

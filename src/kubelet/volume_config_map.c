@@ -97,5 +97,6 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 
 const struct volume_plugin volume_config_map = { .name = "kubernetes.io~configmap",
 	.source = N_configMap,
+	.readonly = true,
 	.refreshed = true,
 	.prepare = prepare };

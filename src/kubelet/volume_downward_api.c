@@ -38,5 +38,6 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 
 const struct volume_plugin volume_downward_api = { .name = "kubernetes.io~downward-api",
 	.source = N_downwardAPI,
+	.readonly = true,
 	.refreshed = true,
 	.prepare = prepare };

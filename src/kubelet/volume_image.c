@@ -13,4 +13,4 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 	return err_set(err, ERR_UNAVAILABLE, "the container runtime cannot mount images as volumes");
 }
 
-const struct volume_plugin volume_image = { .name = "kubernetes.io~image", .source = N_image, .prepare = prepare };
+const struct volume_plugin volume_image = { .name = "kubernetes.io~image", .source = N_image, .readonly = true, .prepare = prepare };

@@ -57,5 +57,6 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 const struct volume_plugin volume_projected = { .name = "kubernetes.io~projected",
 	.source = N_projected,
 	.in_memory = true,
+	.readonly = true,
 	.refreshed = true,
 	.prepare = prepare };

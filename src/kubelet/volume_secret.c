@@ -38,5 +38,6 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 const struct volume_plugin volume_secret = { .name = "kubernetes.io~secret",
 	.source = N_secret,
 	.in_memory = true,
+	.readonly = true,
 	.refreshed = true,
 	.prepare = prepare };
