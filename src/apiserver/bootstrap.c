@@ -510,7 +510,7 @@ static void on_timer(struct loop_timer *t) {
 	struct bootstrap *b = container_of(t, struct bootstrap, timer);
 
 	pthread_mutex_lock(&b->lock);
-	bool start = !b->busy && !b->stop;
+	bool start = !b->busy && !b->stop, again = !b->stop;
 	b->busy |= start;
 	pthread_mutex_unlock(&b->lock);
 	if (start && !pool_run(keep, b)) {
@@ -518,7 +518,7 @@ static void on_timer(struct loop_timer *t) {
 		b->busy = false;
 		pthread_mutex_unlock(&b->lock);
 	}
-	if (!b->stop) {
+	if (again) {
 		loop_timer_start(t->loop, t, KEEP_EVERY, on_timer);
 	}
 }
