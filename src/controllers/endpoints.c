@@ -75,7 +75,9 @@ static struct value *subsets_of(struct arena *a, const struct value *service, st
 	struct value *subsets = value_new_array(a);
 	size_t n = 0;
 
-	qsort(pods->at, pods->len, sizeof(*pods->at), by_ip);
+	if (pods->len > 1) {
+		qsort(pods->at, pods->len, sizeof(*pods->at), by_ip);
+	}
 	for (size_t i = 0; i < pods->len; i++) {
 		const struct value *pod = pods->at[i]->root;
 		struct str ip = pod_ip(pod, family);
