@@ -29,6 +29,16 @@ static bool is_hex(struct str s) {
 	return true;
 }
 
+/* Whether the part before the first slash is taken for a registry. */
+static bool looks_like_host(struct str head) {
+	for (size_t i = 0; i < head.len; i++) {
+		if (head.ptr[i] >= 'A' && head.ptr[i] <= 'Z') {
+			return true;
+		}
+	}
+	return str_index(head, '.') >= 0 || str_index(head, ':') >= 0 || str_eq(head, S("localhost"));
+}
+
 /* alphanumerics, separated by one '.', one or two '_', or any number of '-'. */
 static bool path_part_valid(struct str s) {
 	size_t i = 0;
@@ -165,7 +175,7 @@ bool image_ref_parse(struct arena *a, struct str text, struct image_ref *ret, st
 	}
 	/* The first part is a registry when it looks like a host. */
 	struct str head;
-	if (str_cut(name, '/', &head, &rest) && (str_index(head, '.') >= 0 || str_index(head, ':') >= 0 || str_eq(head, S("localhost")) || has_upper(head))) {
+	if (str_cut(name, '/', &head, &rest) && looks_like_host(head)) {
 		if (!registry_valid(head)) {
 			return err_set(err, ERR_INVALID, "invalid reference format: \"%.*s\" in image \"%.*s\" is not a registry host", STR_ARG(head), STR_ARG(text));
 		}
@@ -212,10 +222,14 @@ struct str image_ref_text(struct arena *a, const struct image_ref *ref) {
 }
 
 struct str image_ref_short(struct arena *a, const struct image_ref *ref) {
+	struct str repo = ref->repository, head, rest;
 	bool hub = str_eq(ref->registry, REF_DEFAULT_REGISTRY);
-	struct str repo = ref->repository;
-	if (hub && str_starts(repo, REF_DEFAULT_PREFIX)) {
-		repo = str_from(repo, REF_DEFAULT_PREFIX.len);
+	/* Only what completes to the same again is left out. */
+	struct str official = str_from(repo, REF_DEFAULT_PREFIX.len);
+	if (hub && str_starts(repo, REF_DEFAULT_PREFIX) && str_index(official, '/') < 0 && !(official.len == 64 && is_hex(official))) {
+		repo = official;
+	} else if (hub && (!str_cut(repo, '/', &head, &rest) || looks_like_host(head))) {
+		hub = false;
 	}
 	return arena_printf(a, "%.*s%s%.*s%s%.*s%s%.*s", hub ? 0 : (int)ref->registry.len, ref->registry.ptr, hub ? "" : "/", STR_ARG(repo),
 		ref->tag.len ? ":" : "", STR_ARG(ref->tag), ref->digest.len ? "@" : "", STR_ARG(ref->digest));
