@@ -10,6 +10,7 @@
 #include "schema/walk.h"
 
 enum { DEPTH_MAX = 1000, PROBLEMS_MAX = 100 };
+#define DECODED_BYTES_MAX ((size_t)512 << 20) /* "{}" can stand for many bytes of value */
 
 /* Where we are: a chain of frames on the C stack, for messages only. */
 struct frame {
@@ -27,6 +28,7 @@ struct decoder {
 	struct schema_report *report;
 	struct err *err;
 	struct cells cells;
+	size_t bytes_before; /* of the arena */
 };
 
 static bool decode_struct(struct decoder *d, const struct frame *up, const struct schema_type *t, const struct value *raw, struct value *out);
@@ -421,6 +423,9 @@ static bool decode_struct(struct decoder *d, const struct frame *up, const struc
 	if (up && up->depth > DEPTH_MAX) {
 		return err_set(d->err, ERR_BAD_REQUEST, "exceeded max depth");
 	}
+	if (d->a->bytes - d->bytes_before > DECODED_BYTES_MAX) {
+		return err_set(d->err, ERR_TOO_LARGE, "the object is too large when decoded");
+	}
 	base = cells_open(&d->cells, t);
 	for (size_t i = 0; i < value_len(raw); i++) {
 		const struct value *m = value_item(raw, i);
@@ -451,7 +456,7 @@ static bool decode_struct(struct decoder *d, const struct frame *up, const struc
 
 bool schema_decode(struct arena *a, const struct schema_type *t, const struct value *raw, struct schema_report *report, struct value **ret,
 	struct err *err) {
-	struct decoder d = { .a = a, .report = report, .err = err };
+	struct decoder d = { .a = a, .report = report, .err = err, .bytes_before = a->bytes };
 	struct value v;
 	bool ok = decode_struct(&d, NULL, t, raw, &v);
 

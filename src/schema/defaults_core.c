@@ -8,24 +8,30 @@
 
 /* ---- pods ------------------------------------------------------------------------------------------------------ */
 
+/* The members of both maps, sorted; those of `over` win. */
+static struct value overlaid(struct arena *a, const struct value *under, const struct value *over) {
+	size_t n = value_len(under), m = value_len(over);
+	auto_free struct walk_member *members = xcalloc(n + m + 1, sizeof(*members));
+
+	for (size_t i = 0; i < n + m; i++) {
+		const struct value *from = i < n ? under : over;
+		size_t at = i < n ? i : i - n;
+
+		members[i].key = value_key(from, at);
+		members[i].node = *value_item(from, at);
+	}
+	return walk_map(a, members, n + m);
+}
+
 /* What is limited but not requested is requested in full. */
 static void requests_from_limits(struct arena *a, struct value *containers) {
 	for (size_t i = 0; i < value_len(containers); i++) {
-		struct value *resources = value_get(value_item(containers, i), N_resources);
-		const struct value *limits = value_get(resources, N_limits);
-		struct value *requests;
+		struct value *resources = value_get(value_item(containers, i), N_resources), both;
 
-		if (value_len(limits) == 0) {
-			continue;
+		if (value_len(value_get(resources, N_limits))) {
+			both = overlaid(a, value_get(resources, N_limits), value_get(resources, N_requests));
+			value_set(a, resources, N_requests, &both);
 		}
-		requests = value_ensure_object(a, resources, N_requests);
-		limits = value_get(resources, N_limits); /* it may have moved */
-		for (size_t k = 0; k < value_len(limits); k++) {
-			if (!value_get_str(requests, value_key(limits, k))) {
-				value_set_key_str(a, requests, value_key(limits, k), value_as_str(value_item(limits, k)));
-			}
-		}
-		value_sort_keys(requests);
 	}
 }
 
@@ -232,15 +238,18 @@ static void secret(struct arena *a, struct value *o) {
 	const struct value *plain = value_get(o, N_stringData);
 
 	if (value_len(plain)) {
-		struct value *data = value_ensure_object(a, o, N_data);
+		struct value *encoded = value_copy_shallow(a, plain), data;
 
-		plain = value_get(o, N_stringData); /* it may have moved */
-		for (size_t i = 0; i < value_len(plain); i++) {
-			value_set_key_str(a, data, value_key(plain, i), walk_base64_encode(a, value_as_str(value_item(plain, i))));
+		VALUE_EACH(encoded, it) {
+			struct str text = walk_base64_encode(a, value_as_str(it));
+
+			it->u.text = text.ptr;
+			it->len = (uint32_t)text.len;
 		}
-		value_sort_keys(data);
-		value_remove(o, N_stringData);
+		data = overlaid(a, value_get(o, N_data), encoded);
+		value_set(a, o, N_data, &data);
 	}
+	value_remove(o, N_stringData);
 	default_text(a, o, N_type, "Opaque");
 }
 
@@ -279,17 +288,10 @@ static void replication_controller(struct arena *a, struct value *o) {
 
 /* Adds to o.<to> what o.<from> has and it lacks. */
 static void take_missing(struct arena *a, struct value *o, enum name_id to, enum name_id from) {
-	struct value *into = value_ensure_object(a, o, to);
-	const struct value *source = value_get(o, from);
+	if (value_len(value_get(o, from))) {
+		struct value both = overlaid(a, value_get(o, from), value_get(o, to));
 
-	for (size_t i = 0; i < value_len(source); i++) {
-		if (!value_get_str(into, value_key(source, i))) {
-			value_set_key_str(a, into, value_key(source, i), value_as_str(value_item(source, i)));
-		}
-	}
-	value_sort_keys(into);
-	if (value_len(into) == 0) {
-		value_remove(o, to);
+		value_set(a, o, to, &both);
 	}
 }
 

@@ -11,7 +11,11 @@
 #include "schema/walk.h"
 #include "schema/wire.h"
 
-enum { DEPTH_MAX = 200 };
+enum {
+	DEPTH_MAX = 200,
+	SCATTERED_MAX = 1 << 20, /* items copied again because a list or map does not stand in one piece */
+};
+#define DECODED_BYTES_MAX ((size_t)512 << 20) /* a few bytes of input can stand for many of value */
 
 /* ---- reading the wire ----------------------------------------------------------------------------------- */
 struct reader {
@@ -30,6 +34,8 @@ struct decoder {
 	struct err *err;
 	struct cells cells;
 	int depth;
+	size_t scattered;
+	size_t bytes_before; /* of the arena */
 };
 
 static bool broken(struct err *err) {
@@ -456,6 +462,12 @@ static bool decode_packed(struct decoder *d, const struct schema_type *owner, co
 	return true;
 }
 
+/* No encoder scatters a list; one that came in many pieces would cost the square of its length. */
+static bool scattered(struct decoder *d, size_t had) {
+	d->scattered += had;
+	return d->scattered <= SCATTERED_MAX || err_set(d->err, ERR_BAD_REQUEST, "proto: repeated field in too many pieces");
+}
+
 static bool decode_list(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, struct reader *r, struct record rec, size_t cell) {
 	struct value list = d->cells.stack.at[cell];
 	struct value *items;
@@ -468,10 +480,15 @@ static bool decode_list(struct decoder *d, const struct schema_type *owner, cons
 		if (!decode_packed(d, owner, f, rec.bytes, &list)) {
 			return false;
 		}
-		d->cells.stack.at[cell] = list;
+		if (list.len) {
+			d->cells.stack.at[cell] = list;
+		}
 		return true;
 	}
 	had = list.len;
+	if (!scattered(d, had)) {
+		return false;
+	}
 	n = 1 + count_run(*r, rec.num);
 	items = arena_alloc(d->a, (had + n) * sizeof(*items));
 	if (had) {
@@ -522,8 +539,12 @@ static bool decode_entry(struct decoder *d, const struct schema_type *owner, con
 static bool decode_map(struct decoder *d, const struct schema_type *owner, const struct schema_field *f, struct reader *r, struct record rec, size_t cell) {
 	struct value map = d->cells.stack.at[cell];
 	size_t had = map.type == VALUE_OBJECT ? map.len : 0, n = 1 + count_run(*r, rec.num);
-	auto_free struct walk_member *members = xcalloc(had + n, sizeof(*members));
+	auto_free struct walk_member *members = NULL;
 
+	if (!scattered(d, had)) {
+		return false;
+	}
+	members = xcalloc(had + n, sizeof(*members));
 	for (size_t i = 0; i < had; i++) {
 		members[i].key = value_key(&map, i);
 		members[i].node = *value_item(&map, i);
@@ -620,6 +641,9 @@ static bool decode_struct_as(struct decoder *d, const struct schema_type *t, str
 	if (t->flags & SCHEMA_TYPE_TEXT) {
 		return decode_text_type(d, bytes, out);
 	}
+	if (d->a->bytes - d->bytes_before > DECODED_BYTES_MAX) {
+		return err_set(d->err, ERR_TOO_LARGE, "proto: message is too large when decoded");
+	}
 	base = cells_open(&d->cells, t);
 	if (!decode_message(d, t, bytes, base)) {
 		return false;
@@ -698,7 +722,7 @@ static bool decoder_end(struct decoder *d, bool ok, struct value v, struct value
 }
 
 bool pb_decode(struct arena *a, const struct schema_type *t, struct str bytes, struct value **ret, struct err *err) {
-	struct decoder d = { .a = a, .err = err };
+	struct decoder d = { .a = a, .err = err, .bytes_before = a->bytes };
 	struct value v = { 0 };
 	bool ok = decode_struct(&d, t, bytes, &v);
 
@@ -707,7 +731,7 @@ bool pb_decode(struct arena *a, const struct schema_type *t, struct str bytes, s
 
 bool pb_decode_object(struct arena *a, struct str bytes, const struct schema_type *fallback, const struct schema_type **ret_type, struct value **ret,
 	struct err *err) {
-	struct decoder d = { .a = a, .err = err };
+	struct decoder d = { .a = a, .err = err, .bytes_before = a->bytes };
 	struct value v = { 0 };
 	bool ok = decode_object(&d, bytes, fallback, ret_type, &v);
 

@@ -12,11 +12,13 @@
 #define DELETE_FROM S("$deleteFromPrimitiveList/")
 
 enum { DEPTH_MAX = 1000 };
+#define WORK_MAX ((size_t)100 << 20) /* comparisons of items and keys: lists are matched pair by pair */
 
 struct merge {
 	struct arena *a;
 	struct err *err;
 	int depth;
+	size_t work;
 };
 
 /* What is known of an object: its type, or the field whose map it is, or nothing. */
@@ -35,6 +37,12 @@ struct member {
 
 static bool merge_object(struct merge *m, struct place p, struct value *original, struct value *patch);
 static bool merge_list(struct merge *m, struct member at, struct value *original, struct value *patch);
+
+/* Counts pairs that are going to be compared; false when a request asks for too many. */
+static bool work(struct merge *m, const struct value *a, const struct value *b) {
+	m->work += value_len(a) * value_len(b);
+	return m->work <= WORK_MAX || err_set(m->err, ERR_TOO_LARGE, "lists or maps are too long to be merged");
+}
 
 static struct member member_of(struct place p, struct str key) {
 	uint16_t name;
@@ -321,6 +329,9 @@ static bool merge_list(struct merge *m, struct member at, struct value *original
 	struct value *merged = NULL;
 	bool objects = false;
 
+	if (!work(m, original, original) || !work(m, patch, patch) || !work(m, original, patch)) {
+		return false;
+	}
 	if (!merges(at)) {
 		strip(patch);
 		patch->name = original->name;
@@ -404,6 +415,9 @@ static bool apply_order(struct merge *m, struct place p, struct value *original,
 	}
 	if (!old && !new) {
 		return true;
+	}
+	if (!work(m, order, order) || !work(m, order, old) || !work(m, order, new)) {
+		return false;
 	}
 	if (new && !order_agrees(m, new, order, key)) {
 		return false;
@@ -494,6 +508,9 @@ static bool merge_member(struct merge *m, struct place p, struct value *original
 	}
 	old = value_get_str(original, key);
 	if (deletes) {
+		if (!work(m, old, patch)) {
+			return false;
+		}
 		if (value_is(old, VALUE_ARRAY)) {
 			delete_scalars(old, patch);
 		}
@@ -538,6 +555,9 @@ static bool merge_object(struct merge *m, struct place p, struct value *original
 	}
 	if (++m->depth > DEPTH_MAX) {
 		return err_set(m->err, ERR_BAD_REQUEST, "exceeded max depth");
+	}
+	if (!work(m, patch, original) || !work(m, patch, patch)) {
+		return false;
 	}
 	if (!retain_keys(m, original, patch) || !set_orders(m, p, original, patch)) {
 		return false;
