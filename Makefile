@@ -38,7 +38,6 @@ libs_schema     := -lpcre2-8
 libs_net        := -lssl -lcrypto -lnghttp2 -lz
 libs_store      := -llmdb
 libs_runtime    := -larchive -lzstd -lz
-libs_network    := -lnl-route-3 -lnl-3
 
 MODE  ?= release
 # V=1 shows whole commands
@@ -49,7 +48,7 @@ CCACHE := $(shell command -v ccache 2>/dev/null)
 CC     = $(CCACHE) gcc
 WARN  := -Wall -Wextra -Wshadow -Wvla -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith \
 	-Wwrite-strings -Wno-unused-parameter -Wno-missing-field-initializers -Werror
-CPPFLAGS := -D_GNU_SOURCE -Isrc -Ibuild/gen -I/usr/include/libnl3 -include src/base/banned.h
+CPPFLAGS := -D_GNU_SOURCE -Isrc -Ibuild/gen -include src/base/banned.h
 CFLAGS_release := -O2 -g1 -ffunction-sections -fdata-sections -fno-plt
 CFLAGS_asan    := -O1 -g -Wno-format-truncation -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 CFLAGS_tsan    := -O1 -g -Wno-format-truncation -fsanitize=thread

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* overlay_names.c - see overlay_names.h. */
+#include "network/overlay_names.h"
+
+#include "base/log.h"
+#include "base/vec.h"
+#include "network/netlink.h"
+
+static uint64_t hash(const char *s) { /* FNV-1a */
+	uint64_t h = 14695981039346656037u;
+	for (; *s; s++) {
+		h = (h ^ (uint8_t)*s) * 1099511628211u;
+	}
+	return h ^ h >> 32;
+}
+
+void overlay_mac(const char *node_name, uint8_t mac[6]) {
+	uint64_t h = hash(node_name);
+	mac[0] = 0x06; /* locally administered, one receiver */
+	for (int i = 1; i < 6; i++) {
+		mac[i] = (uint8_t)(h >> (8 * i));
+	}
+}
+
+uint8_t overlay_proto(const char *vxlan_link) {
+	return (uint8_t)(100 + hash(vxlan_link) % 80);
+}
+
+struct found {
+	uint8_t proto;
+	VEC(struct nl_route) routes;
+};
+
+static void look(void *arg, const struct nl_route *r) {
+	struct found *f = arg;
+	if (r->proto == f->proto) {
+		VEC_PUSH(&f->routes, *r);
+	}
+}
+
+void overlay_remove(const char *vxlan_link) {
+	auto_nl struct nl nl = { .fd = -1 };
+	struct found f = { .proto = overlay_proto(vxlan_link) };
+	struct nl_link link;
+	struct err err = { 0 };
+	bool ok = nl_open(&nl, &err) && nl_route_each(&nl, look, &f, &err);
+	VEC_EACH(&f.routes, r) {
+		ok = nl_route_del(&nl, r, &err) && ok;
+	}
+	VEC_RELEASE(&f.routes);
+	if (nl_link_get(&nl, vxlan_link, &link, &err)) {
+		if (strcmp(link.kind, "vxlan") == 0) {
+			ok = nl_link_del(&nl, link.index, &err) && ok;
+		}
+	} else {
+		ok = err.code == ERR_NOT_FOUND && ok;
+	}
+	if (!ok) {
+		log_warn("overlay", "routes or the link may be left", kv_err(&err));
+	}
+}
