@@ -202,7 +202,10 @@ struct pod {
 	nsec_t started_at;          /* wall: status.startTime */
 	struct obj *status_made;    /* result of the last pass */
 	bool sandbox_made;          /* once: a new one then means "changed" */
-	int64_t resized_generation; /* of the spec whose resources are in force; -1: none yet */
+	struct obj *allocated;      /* the pod whose resources are in force, or are being put in force */
+	bool resizing;              /* not all of them are yet */
+	char *resize_pending;       /* why a newer spec's resources are not taken; NULL */
+	char *resize_error;
 
 	/* pass -> loop */
 	nsec_t wake_after;          /* 0: nothing but events */
@@ -254,6 +257,12 @@ const char *ctr_termination_message(struct pod *p, struct ctr *c);
 
 /* status_write.c (loop) */
 void pod_status_post(struct pod *p);
+
+/* The container as it stands in p->allocated (its resources count), or its spec. */
+const struct value *ctr_allocated(const struct pod *p, const struct ctr *c);
+
+/* resize.c (pass): takes newer resources into force where they fit; containers that must restart for it are ended. */
+void pod_resize(struct pod *p, struct arena *a, const struct value *pod);
 
 /* kill.c (pass) */
 void ctr_kill(struct pod *p, const struct value *pod, struct ctr *c, int64_t grace_seconds, const char *message);

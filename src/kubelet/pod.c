@@ -31,7 +31,6 @@ struct pod *pod_new(struct kubelet *k, struct str uid, struct str ns, struct str
 	p->name = str_c(str_dup(name));
 	p->dir = xasprintf("%.*s/%.*s", STR_ARG(k->pods_dir), STR_ARG(uid));
 	p->log_dir = xasprintf("%.*s/%.*s_%.*s_%.*s", STR_ARG(k->log_dir), STR_ARG(ns), STR_ARG(name), STR_ARG(uid));
-	p->resized_generation = -1;
 	list_init(&p->probers);
 	map_set(&k->pods, p->uid, p);
 	return p;
@@ -72,6 +71,9 @@ static void pod_free(struct pod *p) {
 	obj_unref(p->status_want);
 	obj_unref(p->status_have);
 	obj_unref(p->status_made);
+	obj_unref(p->allocated);
+	free(p->resize_pending);
+	free(p->resize_error);
 	free(p->fail_message);
 	free(p->mount_error);
 	free(p->sandbox_error);

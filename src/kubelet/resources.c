@@ -202,17 +202,13 @@ void pod_cgroups_possible(struct arena *a, const struct kubelet *k, struct str u
 	}
 }
 
-bool pod_cgroup_make(struct pod *p, struct arena *a, const struct value *pod, struct err *err) {
-	struct pod_sums sums;
-	struct cri_resources res = { 0 };
+bool pod_cgroup_make(struct pod *p, struct arena *a, const struct value *pod, const struct pod_sums *sums, struct err *err) {
+	struct cri_resources res = { .cpu_shares = cpu_shares(sums->cpu_request), .memory_limit = sums->memory_limit };
 
-	pod_sums(pod, &sums);
-	res.cpu_shares = cpu_shares(sums.cpu_request);
-	if (sums.cpu_limit > 0) {
-		res.cpu_quota_us = cpu_quota(sums.cpu_limit);
+	if (sums->cpu_limit > 0) {
+		res.cpu_quota_us = cpu_quota(sums->cpu_limit);
 		res.cpu_period_us = PERIOD_US;
 	}
-	res.memory_limit = sums.memory_limit;
 	return cri_cgroup_set(p->k->o.cri, pod_cgroup(a, p->k, pod), &res, err);
 }
 

@@ -25,7 +25,7 @@ void pod_sums(const struct value *pod, struct pod_sums *ret);
 struct str pod_cgroup(struct arena *a, const struct kubelet *k, const struct value *pod); /* absolute path */
 /* Every place where the pod's cgroup may be, for a pod whose spec is not known. */
 void pod_cgroups_possible(struct arena *a, const struct kubelet *k, struct str uid, struct str ret[3]);
-NODISCARD bool pod_cgroup_make(struct pod *p, struct arena *a, const struct value *pod, struct err *err);
+NODISCARD bool pod_cgroup_make(struct pod *p, struct arena *a, const struct value *pod, const struct pod_sums *sums, struct err *err);
 void pod_cgroup_remove(struct pod *p, struct arena *a);
 NODISCARD bool kubepods_make(struct kubelet *k, struct err *err);
 

@@ -268,7 +268,7 @@ static bool config_make(struct start *s, const struct image_info *image, struct 
 	}
 	s->cfg.mounts = s->mounts.at;
 	s->cfg.mounts_len = s->mounts.len;
-	ctr_resources(s->p->k, s->a, s->pod, s->c->kind, s->spec, &s->cfg.resources);
+	ctr_resources(s->p->k, s->a, s->pod, s->c->kind, ctr_allocated(s->p, s->c), &s->cfg.resources);
 	return dir_make(pod_path_fmt(s->a, "%s/%s", s->p->log_dir, s->c->name), 0755, err);
 }
 

@@ -214,7 +214,7 @@ static struct value *ctr_status(struct pod *p, struct arena *a, const struct val
 		value_set_bool(a, s, N_started, runs && c->started);
 	}
 	if (st) {
-		resources_of(a, s, c->spec);
+		resources_of(a, s, ctr_allocated(p, c));
 	}
 	volume_mounts(a, s, c->spec);
 	user_of(a, s, st);
@@ -423,6 +423,14 @@ static void conditions(struct pod *p, struct arena *a, struct value *status, con
 	struct condition ready = pod_ready(a, pod, old, &containers);
 	struct condition scheduled = { .type = "PodScheduled", .status = true };
 
+	if (p->resize_pending) {
+		condition_add(a, list, old, pod, &(struct condition){ .type = "PodResizePending", .status = true, .reason = "Infeasible",
+			.message = str_c(p->resize_pending) });
+	}
+	if (p->resizing) {
+		condition_add(a, list, old, pod, &(struct condition){ .type = "PodResizeInProgress", .status = true,
+			.reason = p->resize_error ? "Error" : NULL, .message = str_c(p->resize_error) });
+	}
 	condition_add(a, list, old, pod, &start);
 	condition_add(a, list, old, pod, &init);
 	condition_add(a, list, old, pod, &ready);

@@ -42,6 +42,16 @@ static struct value *conditions_diff(struct arena *a, const struct value *want, 
 		}
 		value_push(a, ret, copy);
 	}
+	/* conditions of ours that are over; others' stay */
+	static const struct str passing[] = { S_INIT("PodResizePending"), S_INIT("PodResizeInProgress") };
+	for (size_t i = 0; i < ARRAY_LEN(passing); i++) {
+		if (value_find_by(have, N_type, passing[i]) && !value_find_by(want, N_type, passing[i])) {
+			struct value *gone = value_new_object(a);
+			value_set_key_str(a, gone, S("$patch"), S("delete"));
+			value_set_str(a, gone, N_type, passing[i]);
+			value_push(a, ret, gone);
+		}
+	}
 	return ret;
 }
 

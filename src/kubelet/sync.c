@@ -376,7 +376,9 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod) {
 		p->dirs_made = true;
 	}
 	if (!p->cgroup_made) {
-		if (!pod_cgroup_make(p, a, pod, &err)) {
+		struct pod_sums sums;
+		pod_sums(p->allocated ? p->allocated->root : pod, &sums);
+		if (!pod_cgroup_make(p, a, pod, &sums, &err)) {
 			snprintf(text, sizeof(text), "unable to ensure pod container exists: %s", err.msg);
 			say(p, pod, &p->sandbox_error, "FailedCreatePodContainer", text);
 			return false;
@@ -443,8 +445,6 @@ static void run_containers(struct pod *p, struct arena *a, const struct value *p
 	}
 }
 
-static void resize(struct pod *p, struct arena *a, const struct value *pod);
-
 static void sync_active(struct pod *p, struct arena *a, const struct value *pod) {
 	if (deadline_passed(p, pod)) {
 		fail(p, pod, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
@@ -464,53 +464,9 @@ static void sync_active(struct pod *p, struct arena *a, const struct value *pod)
 		return;
 	}
 	p->retry = 0;
-	resize(p, a, pod);
+	pod_resize(p, a, pod);
 	run_containers(p, a, pod);
 	forget_old(p, a);
-}
-
-/* In-place resize: the pod's cgroup first, then its containers'; grows before, shrinks after. */
-static void resize(struct pod *p, struct arena *a, const struct value *pod) {
-	int64_t generation = value_int_at(pod, N_metadata, N_generation);
-	struct err err = { 0 };
-
-	if (p->resized_generation == generation) {
-		return;
-	}
-	bool first = p->resized_generation < 0 && !p->adopted;
-	p->resized_generation = generation;
-	if (first) {
-		return; /* what starts now starts with it */
-	}
-	if (!pod_cgroup_make(p, a, pod, &err)) {
-		log_warn(KUBELET_LOG, "pod cgroup not resized", kv_str("pod", p->name), kv_err(&err));
-		err_clear(&err);
-	}
-	VEC_EACH(&p->ctrs, c) {
-		struct cri_resources want;
-		if (!ctr_running(*c) || !(*c)->spec || (*c)->kind == CTR_EPHEMERAL) {
-			continue;
-		}
-		ctr_resources(p->k, a, pod, (*c)->kind, (*c)->spec, &want);
-		const struct cri_resources *have = &(*c)->now->resources;
-		if (want.cpu_shares == have->cpu_shares && want.cpu_quota_us == have->cpu_quota_us && want.memory_limit == have->memory_limit) {
-			continue;
-		}
-		want.oom_score_adj_set = false;
-		if (want.cpu_quota_us == 0 && have->cpu_quota_us > 0) {
-			want.cpu_quota_us = -1;
-		}
-		if (!cri_container_update(p->k->o.cri, str_c((*c)->id), &want, &err)) {
-			log_warn(KUBELET_LOG, "container not resized", kv_str("pod", p->name), kv_c("container", (*c)->name), kv_err(&err));
-			p->resized_generation = -2; /* again */
-			pass_wake(p, 5 * NSEC_PER_SEC);
-			err_clear(&err);
-		}
-	}
-	/* the containers may have shrunk: now the pod's limit fits */
-	if (!pod_cgroup_make(p, a, pod, &err)) {
-		log_warn(KUBELET_LOG, "pod cgroup not resized", kv_str("pod", p->name), kv_err(&err));
-	}
 }
 
 /* ---- ending ------------------------------------------------------------------------------------------------- */

@@ -153,7 +153,14 @@ static void fake_merge(struct arena *a, struct value *to, const struct value *pa
 		} else if (str_eq(key, S("conditions")) && old) {
 			VALUE_EACH(v, c) {
 				struct value *have = value_find_by(old, N_type, value_str_at(c, N_type));
-				if (have) {
+				if (value_get_str(c, S("$patch"))) {
+					for (size_t k = 0; k < value_len(old); k++) {
+						if (value_item(old, k) == have) {
+							value_remove_at(old, k);
+							break;
+						}
+					}
+				} else if (have) {
 					fake_merge(a, have, c);
 				} else {
 					value_push(a, old, c);

@@ -634,6 +634,43 @@ static void test_image_change(void **state) {
 	assert_true(has_event(f, "Killing", "Container web definition changed, will be restarted"));
 }
 
+static void resources_set(struct fixture *f, const char *cpu, const char *memory, int generation) {
+	auto_arena struct arena a = { 0 };
+	auto_obj struct obj *o = fake_get(f->api, "pods", "ns", "p");
+	struct value *v = value_copy(&a, o->root), *limits;
+
+	limits = value_ensure_object(&a, value_ensure_object(&a, value_item(value_at(v, N_spec, N_containers), 0), N_resources), N_limits);
+	value_set_key_str(&a, limits, S("cpu"), str_c(cpu));
+	value_set_key_str(&a, limits, S("memory"), str_c(memory));
+	value_set_int(&a, value_get(v, N_metadata), N_generation, generation);
+	pthread_mutex_lock(&f->api->lock);
+	obj_unref(fake_put(f->api, S("pods"), v, &a, false));
+	pthread_mutex_unlock(&f->api->lock);
+}
+
+static void test_resize(void **state) {
+	struct fixture *f = *state;
+
+	pod_make(f, "\"restartPolicy\":\"Always\",\"containers\":[{\"name\":\"web\",\"image\":\"web:1\",\"imagePullPolicy\":\"Never\","
+		"\"resources\":{\"limits\":{\"cpu\":\"100m\",\"memory\":\"64Mi\"}}}]");
+	wait_status(f, "phase", "Running");
+	struct fake_ctr *c = ctr(f, fake_find(f->cri, "web", CRI_CONTAINER_RUNNING));
+	assert_int_equal(c->st.resources.cpu_quota_us, 10000);
+	assert_int_equal(c->st.resources.memory_limit, 64 << 20);
+	resources_set(f, "200m", "32Mi", 2);
+	wait_status(f, "observedGeneration", "2");
+	wait_status(f, "containerStatuses.web.resources.limits.cpu", "200m");
+	assert_int_equal(c->st.resources.cpu_quota_us, 20000);
+	assert_int_equal(c->st.resources.memory_limit, 32 << 20);
+	wait_status(f, "containerStatuses.web.restartCount", "0");
+	resources_set(f, "100000", "32Mi", 3); /* no node has this */
+	wait_status(f, "conditions.PodResizePending.reason", "Infeasible");
+	wait_status(f, "containerStatuses.web.resources.limits.cpu", "200m");
+	resources_set(f, "100m", "32Mi", 4);
+	wait_status(f, "conditions.PodResizePending.reason", "");
+	wait_status(f, "containerStatuses.web.resources.limits.cpu", "100m");
+}
+
 static void test_hooks(void **state) {
 	struct fixture *f = *state;
 
@@ -680,7 +717,7 @@ int main(void) {
 		T(test_node), T(test_run_and_delete), T(test_force_delete), T(test_grace), T(test_crash_loop), T(test_never), T(test_succeeded),
 		T(test_inits), T(test_init_fails), T(test_sidecar), T(test_config_error), T(test_service_env), T(test_images), T(test_readiness),
 		T(test_liveness), T(test_adoption), T(test_orphan), T(test_volumes), T(test_missing_volume), T(test_subpath_errors), T(test_start_fails),
-		T(test_network_fails), T(test_deadline), T(test_image_change), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
+		T(test_network_fails), T(test_deadline), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
 	};
 
 	/* mounts of these tests vanish with the process */
