@@ -218,6 +218,7 @@ bool child_run(const struct child_opts *opts, struct child_result *ret, struct e
 	}
 	r.pidfd = (int)syscall(SYS_pidfd_open, r.pid, 0);
 	bool ended = r.pidfd >= 0;
+	pool_wait_begin();
 	if (!ended) {
 		err_sys(err, "watch process %d", (int)r.pid);
 	} else if (!(ended = serve(&r, &result))) {
@@ -228,6 +229,7 @@ bool child_run(const struct child_opts *opts, struct child_result *ret, struct e
 		kill(r.pid, SIGKILL); /* it may not have made its group yet */
 	}
 	result.status = reap(r.pid);
+	pool_wait_end();
 	if (!ended) {
 		child_result_release(&result);
 		return false;

@@ -61,7 +61,12 @@ struct loop_fd *loop_fd_watch(struct loop *l, int fd, int events, void (*ready)(
 void loop_fd_change(struct loop_fd *f, int events);
 void loop_fd_free(struct loop_fd *f); /* stops watching; does not close the fd */
 
-/* ---- the worker pool: one per process, threads made on demand (at most 128), ended when idle ---- */
+/*
+ * ---- the worker pool: one per process, threads made on demand (at most 128), ended when idle ----
+ *
+ * As many jobs run at a time as there are processors. A job may block: around a wait of its own it says so by pool_wait_begin and
+ * pool_wait_end, and another runs meanwhile (what this room, store and net wait for says so itself); one that does not say it is noticed after a millisecond.
+ */
 struct job {
 	struct list link;
 	struct loop *loop;           /* where done runs; set by pool_submit; NULL: done is not called */
@@ -72,6 +77,10 @@ struct job {
 bool pool_submit(struct job *j);
 /* Runs fn(arg) on a pool thread; no completion. */
 bool pool_run(void (*fn)(void *arg), void *arg);
+
+/* Around a wait, in pairs, also nested; harmless in other threads. */
+void pool_wait_begin(void);
+void pool_wait_end(void);
 
 /* ---- children ---- */
 struct child_opts {

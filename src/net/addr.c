@@ -13,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "loop/loop.h"
 #include "net/conn.h"
 
 static bool unix_address(struct str path, struct addr *ret, struct err *err) {
@@ -190,10 +191,12 @@ static int dial_one(const struct addr *a, nsec_t deadline) {
 		}
 		struct pollfd p = { .fd = fd, .events = POLLOUT };
 		int n;
+		pool_wait_begin();
 		do {
 			nsec_t left = deadline - clock_mono();
 			n = left <= 0 ? 0 : poll(&p, 1, (int)MIN(left / NSEC_PER_MSEC + 1, (nsec_t)600000));
 		} while (n < 0 && errno == EINTR);
+		pool_wait_end();
 		if (n == 0) {
 			errno = ETIMEDOUT;
 			return -1;

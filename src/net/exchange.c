@@ -376,7 +376,10 @@ struct loop *http_loop(struct http_exchange *x) {
 
 static bool cond_wait_until(pthread_cond_t *cond, pthread_mutex_t *lock, nsec_t deadline) {
 	struct timespec ts = { .tv_sec = deadline / NSEC_PER_SEC, .tv_nsec = deadline % NSEC_PER_SEC };
-	return pthread_cond_timedwait(cond, lock, &ts) == 0;
+	pool_wait_begin();
+	bool woken = pthread_cond_timedwait(cond, lock, &ts) == 0;
+	pool_wait_end();
+	return woken;
 }
 
 static void cond_init(pthread_cond_t *cond) {

@@ -270,7 +270,9 @@ static bool wait_for(struct sock *s, short events, nsec_t deadline, const char *
 		if (left <= 0) {
 			return err_set(err, ERR_TIMEOUT, "%s: timed out", what);
 		}
+		pool_wait_begin();
 		int n = poll(&p, 1, (int)MIN(left / NSEC_PER_MSEC + 1, (nsec_t)60000));
+		pool_wait_end();
 		if (n > 0) {
 			sock_woken(s);
 			return true;

@@ -827,8 +827,10 @@ static bool task_do(struct store *s, struct task *t) {
 	}
 	pthread_mutex_unlock(&s->lock);
 	if (!refused) {
+		pool_wait_begin();
 		while (sem_wait(&t->done) != 0) {
 		}
+		pool_wait_end();
 	}
 	sem_destroy(&t->done);
 	return !refused && t->ok;
