@@ -54,7 +54,7 @@ def test_every_kubectl_reads_and_writes(cluster, ns, version):
 
 
 def test_hello_service_scale_and_rollout(cluster, ns):
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     manifest = HELLO.replace("namespace: default", "namespace: " + ns)
     cluster.kubectl("apply", "-n", ns, "-f", "-", stdin=manifest)
     k("rollout status deployment/hello --timeout=90s")
@@ -104,7 +104,7 @@ def test_hello_service_scale_and_rollout(cluster, ns):
 
 
 def test_scale_to_a_hundred(cluster, ns):
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     k("create deployment many --image=coracle.local/hello:v1")
     k("scale deployment/many --replicas=100")
     k("rollout status deployment/many --timeout=180s", timeout=200)
@@ -114,7 +114,7 @@ def test_scale_to_a_hundred(cluster, ns):
 
 
 def test_exec_logs_port_forward(cluster, ns):
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     cluster.apply("""
 apiVersion: v1
 kind: Pod
@@ -168,7 +168,7 @@ spec:
 
 
 def test_job_configmap_secret_volumes_and_env(cluster, ns):
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     k("create configmap settings --from-literal=color=blue")
     k("create secret generic token --from-literal=key=s3cret")
     cluster.apply("""
@@ -210,7 +210,7 @@ spec:
 
 def test_in_cluster_client_and_service_account(cluster, ns):
     """A pod reaches the API server by name with its own token, and may do what its role says."""
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     k("create role reader --verb=get,list --resource=configmaps")
     k("create rolebinding reader --role=reader --serviceaccount=%s:default" % ns)
     assert k("auth can-i list configmaps --as=system:serviceaccount:%s:default" % ns) == "yes"
@@ -224,7 +224,7 @@ def test_in_cluster_client_and_service_account(cluster, ns):
 
 
 def test_cordon_drain_and_cascades(cluster, ns):
-    k = lambda line, **kw: cluster.k(line + " -n " + ns, **kw)
+    k = lambda line, **kw: cluster.k("-n " + ns + " " + line, **kw)
     node = cluster.get("nodes")["items"][0]["metadata"]["name"]
     k("create deployment d --image=coracle.local/hello:v1 --replicas=2")
     k("rollout status deployment/d --timeout=60s")
