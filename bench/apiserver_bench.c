@@ -154,6 +154,15 @@ static struct str new_pod(struct arena *a, int n) {
 		die("pod", &err);
 	}
 	value_remove(value_get(v, N_metadata), N_resourceVersion);
+	value_remove(value_get(v, N_metadata), N_managedFields);
+	value_remove(v, N_status);
+	/* What the server does not keep of it (status, managed fields) is made up for, so that 4.6 KB are stored. */
+	struct value *env = value_ensure_array(a, value_item(value_at(v, N_spec, N_containers), 0), N_env);
+	for (int i = 0; i < 34; i++) {
+		struct value *e = value_push(a, env, value_new_object(a));
+		value_set_str(a, e, N_name, arena_printf(a, "SETTING_NUMBER_%02d", i));
+		value_set_str(a, e, N_value, arena_printf(a, "value-%d-of-pod-%d-with-some-text", i, n));
+	}
 	value_remove(value_get(v, N_spec), N_priority);
 	value_remove(value_get(v, N_spec), N_priorityClassName);
 	return json_text(a, v);

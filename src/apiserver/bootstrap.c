@@ -15,6 +15,7 @@
 #define WORKERS 16
 #define KEEP_EVERY NSEC_PER_SEC
 #define KEEP_ALL_EVERY 10 /* turns */
+#define EXPIRE_EVERY 60
 
 struct bootstrap {
 	struct apiserver *s;
@@ -499,6 +500,9 @@ static void keep(void *arg) {
 		if (!make_namespaces(b->s, &err) || !make_service(b->s, &err) || !make_auth_config(b->s, &err)) {
 			log_debug("apiserver", "bootstrap object not kept", kv_err(&err));
 		}
+	}
+	if (b->turn % EXPIRE_EVERY == 0) {
+		events_expire(b->s);
 	}
 	pthread_mutex_lock(&b->lock);
 	b->busy = false;

@@ -40,6 +40,9 @@ bool selection_parse(struct req *r, struct selection *ret, struct err *err) {
 		s.fields[s.fields_len].value = f.at[i].value;
 		s.fields[s.fields_len++].negate = f.at[i].negate;
 	}
+	if (r->info.name.len && r->verb == VERB_WATCH) { /* /api/v1/watch/.../name, the old form */
+		s.name = r->info.name;
+	}
 	*ret = s;
 	return true;
 }

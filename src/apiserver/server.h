@@ -297,7 +297,8 @@ extern const struct admission_plugin admit_namespace_lifecycle, admit_service_ac
 /* ---- the rest ------------------------------------------------------------------------------------------------------ */
 NODISCARD bool bootstrap_start(struct apiserver *s, struct err *err); /* what every cluster starts with; then keeps it so */
 void bootstrap_stop(struct apiserver *s);
-/* A request of the server's own, as system:apiserver in system:masters. Release with req_release_internal. */
+void events_expire(struct apiserver *s); /* deletes events older than an hour */
+/* A request of the server's own, as system:apiserver in system:masters. */
 void req_internal(struct apiserver *s, struct arena *a, struct req *ret, struct storage *st, enum verb verb, struct str ns, struct str name);
 
 struct openapi_cache;
