@@ -44,6 +44,7 @@ void container_free(struct container *k) {
 	obj_unref(k->config);
 	obj_unref(k->resources);
 	pthread_mutex_destroy(&k->work);
+	pthread_mutex_destroy(&k->save);
 	free(k->id);
 	free(k->sandbox_id);
 	free(k->cgroup);
@@ -109,7 +110,7 @@ static struct proc proc_get(const struct value *v, const char *key) {
 	return (struct proc){ (int)get_int(get(v, key), "pid"), (uint64_t)get_int(get(v, key), "started") };
 }
 
-static bool container_save(struct cri *c, struct container *k, struct err *err) {
+static bool save_now(struct cri *c, struct container *k, struct err *err) {
 	auto_arena struct arena a = { 0 };
 	struct value *v = value_copy(&a, k->config->root), *now = value_new_object(&a);
 	struct path dir = container_dir(c, k->id);
@@ -135,6 +136,14 @@ static bool container_save(struct cri *c, struct container *k, struct err *err) 
 	return record_write(path_fmt("%s/container.json", dir.c).c, v, err);
 }
 
+/* The monitor and the pod's worker may both have news: the later writer writes all of it. */
+static bool container_save(struct cri *c, struct container *k, struct err *err) {
+	pthread_mutex_lock(&k->save);
+	bool ok = k->gone || save_now(c, k, err);
+	pthread_mutex_unlock(&k->save);
+	return ok;
+}
+
 /* From a record's unchanging part. */
 static struct container *container_of_config(const struct value *v) {
 	struct container *k = xcalloc(1, sizeof(*k));
@@ -153,6 +162,7 @@ static struct container *container_of_config(const struct value *v) {
 	k->stop_signal = SIGTERM;
 	k->refs = 1;
 	pthread_mutex_init(&k->work, NULL);
+	pthread_mutex_init(&k->save, NULL);
 	return k;
 }
 
@@ -592,13 +602,9 @@ struct clear {
 
 static void clear_run(void *arg) {
 	struct clear *j = arg;
-	struct err ignored = { 0 };
 	pthread_mutex_lock(&j->k->work);
-	if (!j->k->removed) {
-		container_clear(j->c, j->k);
-	}
+	container_clear(j->c, j->k);
 	pthread_mutex_unlock(&j->k->work);
-	(void)ignored;
 	container_put(j->c, j->k);
 	work_ended(j->c);
 	free(j);
@@ -758,9 +764,12 @@ bool container_delete(struct cri *c, struct container *k, struct err *err) {
 	if (k->started || k->starting || k->monitor.pid) {
 		container_clear(c, k);
 	}
-	if (!k->removed) {
+	pthread_mutex_lock(&k->save);
+	if (!k->gone) {
+		k->gone = true;
 		container_traces_remove(c, str_c(k->id));
 	}
+	pthread_mutex_unlock(&k->save);
 	pthread_mutex_unlock(&k->work);
 	table_remove(c, k);
 	return true;

@@ -26,6 +26,13 @@
 
 enum { HOLDER_STACK_BYTES = 64 << 10, HOLDER_ID = 65535 };
 
+/* The thread sanitizer cannot follow a child in our memory: there it gets a copy. */
+#if defined(__SANITIZE_THREAD__)
+#define HOLDER_CLONE (CLONE_VFORK | SIGCHLD)
+#else
+#define HOLDER_CLONE (CLONE_VM | CLONE_VFORK | SIGCHLD)
+#endif
+
 struct plan {
 	const struct holder_opts *opts;
 	const char *failed; /* what, when a step failed */
@@ -109,18 +116,21 @@ static int holder_child(void *arg) {
 }
 
 bool holder_start(const struct holder_opts *opts, int *ret_pid, struct err *err) {
-	struct plan plan = { .opts = opts };
 	sigset_t all, old;
-	char *stack = mmap(NULL, HOLDER_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	/* The stack, and at its low end the plan, which is shared in any case. */
+	char *stack = mmap(NULL, HOLDER_STACK_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (stack == MAP_FAILED) {
 		return err_sys(err, "map a stack");
 	}
+	struct plan *shared = (struct plan *)stack;
+	*shared = (struct plan){ .opts = opts };
 	/* No handler of ours may run in the child while it shares our memory. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int pid = clone(holder_child, stack + HOLDER_STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD | opts->namespaces, &plan);
+	int pid = clone(holder_child, stack + HOLDER_STACK_BYTES, HOLDER_CLONE | opts->namespaces, shared);
 	int sys = errno;
+	struct plan plan = *shared;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	munmap(stack, HOLDER_STACK_BYTES);
 	errno = sys;

@@ -71,6 +71,8 @@ struct container {
 	/* Start, clearing up after the end, and removal exclude each other: held across child processes. */
 	pthread_mutex_t work;
 	bool cleared;        /* under `work`: the runtime and the mounts know it no more */
+	pthread_mutex_t save; /* held across the writing of the record */
+	bool gone;           /* under `save`: its folders are removed */
 	/* locked, and in the record: */
 	enum cri_container_state state;
 	bool starting;       /* a monitor may run although the state is still CREATED */
