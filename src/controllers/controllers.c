@@ -21,6 +21,8 @@
 	X(replica_set)                  \
 	X(replication_controller)       \
 	X(deployment)                   \
+	X(job)                          \
+	X(ttl_after_finished)           \
 	X(endpoint_slice)               \
 	X(endpoints)                    \
 	X(garbage_collector)            \
