@@ -123,7 +123,10 @@ static bool io_err(struct sock *s, struct err *err, const char *what) {
 	return false;
 }
 
-/* What an SSL call that failed means. */
+/*
+ * What an SSL call that failed means. OpenSSL's queue of errors must be empty before such a call: all of net empties it after each
+ * failure instead, which is cheaper.
+ */
 static enum sock_io ssl_result(struct sock *s, int rc, const char *what, struct err *err) {
 	int sys = errno;
 	switch (SSL_get_error(s->ssl, rc)) {
@@ -131,6 +134,7 @@ static enum sock_io ssl_result(struct sock *s, int rc, const char *what, struct 
 	case SSL_ERROR_WANT_WRITE:
 		return SOCK_AGAIN;
 	case SSL_ERROR_ZERO_RETURN:
+		ERR_clear_error();
 		s->eof = true;
 		return SOCK_EOF;
 	case SSL_ERROR_SYSCALL:
@@ -173,7 +177,6 @@ enum sock_io sock_handshake(struct sock *s, struct err *err) {
 enum sock_io sock_read(struct sock *s, void *into, size_t len, size_t *ret_len, struct err *err) {
 	*ret_len = 0;
 	if (s->ssl) {
-		ERR_clear_error();
 		int n = SSL_read(s->ssl, into, (int)MIN(len, (size_t)INT32_MAX));
 		if (n > 0) {
 			*ret_len = (size_t)n;
@@ -211,7 +214,6 @@ bool sock_write(struct sock *s, const void *bytes, size_t len) {
 		return true;
 	}
 	while (len) {
-		ERR_clear_error();
 		int n = SSL_write(s->ssl, bytes, (int)MIN(len, (size_t)1 << 20));
 		if (n <= 0) {
 			s->broken = true;
