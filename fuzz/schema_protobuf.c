@@ -29,16 +29,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 		return 0;
 	}
 	struct str text = json_text(&a, v);
+	bool damaged = str_contains(text, S("\\ufffd")); /* text that is no UTF-8 comes out of raw JSON repaired */
 	bool encoded = pb_encode(&once, t, v);
 	assert(encoded);
 	ok = pb_decode(&a, t, buf_view(&once), &again, &err);
 	assert(ok);
 	encoded = pb_encode(&twice, t, again);
-	assert(encoded && str_eq(buf_view(&once), buf_view(&twice)));
-	value_remove(v, N_kind); /* the envelope's, not the message's */
-	value_remove(v, N_apiVersion);
-	if (!pb_is_object(in)) {
-		assert(str_eq(text, json_text(&a, again)));
+	assert(encoded && (damaged || str_eq(buf_view(&once), buf_view(&twice))));
+	if (!pb_is_object(in)) { /* an envelope gives kind and apiVersion besides */
+		assert(damaged || str_eq(text, json_text(&a, again)));
 	}
 	ok = schema_decode(&a, t, again, NULL, &v, &err);
 	assert(ok && str_eq(json_text(&a, again), json_text(&a, v)));

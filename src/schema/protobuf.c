@@ -1020,11 +1020,12 @@ static void encode_struct(struct encoder *e, const struct schema_type *t, const 
 	size_t base = e->members.len;
 
 	if (t->flags & SCHEMA_TYPE_TEXT) {
-		struct str group, version;
+		struct str text = value_as_str(v), group = S(""), version = text;
+		ptrdiff_t slash = str_rindex(text, '/');
 
-		if (!str_cut(value_as_str(v), '/', &group, &version)) {
-			version = group;
-			group = S("");
+		if (slash > 0) {
+			group = str_sub(text, 0, (size_t)slash);
+			version = str_from(text, (size_t)slash + 1);
 		}
 		put_bytes(e->b, 1, group);
 		put_bytes(e->b, 2, version);

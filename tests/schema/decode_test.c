@@ -137,13 +137,35 @@ static void test_deep(void **state) { /* nested schemas end in an error, not on 
 	assert_string_equal(err.msg, "exceeded max depth");
 }
 
+/* What would cost the square of its length, or memory without end, is refused. */
+static void test_costly(void **state) {
+	auto_arena struct arena a = { 0 };
+	auto_buf struct buf pb = { 0 };
+	struct value *list = value_new_array(&a), *object = value_new_object(&a), *v = NULL;
+	struct err err = { 0 };
+
+	for (int i = 0; i < 3000; i++) { /* finalizers and a name by turns */
+		buf_add(&pb, "\x72\x01" "f" "\x0a\x01" "n", 6);
+	}
+	assert_false(pb_decode(&a, schema_type_at(T_meta_v1_ObjectMeta), buf_view(&pb), &v, &err));
+	assert_string_equal(err.msg, "proto: repeated field in too many pieces");
+	for (int i = 0; i < 20000; i++) {
+		value_push(&a, list, value_new_str(&a, arena_printf(&a, "f%d", i)));
+	}
+	value_set(&a, value_ensure_object(&a, object, N_metadata), N_finalizers, list);
+	err_clear(&err);
+	assert_false(smp_apply(&a, schema_type_at(T_core_v1_Pod), object, object, &v, &err));
+	assert_int_equal(err.code, ERR_TOO_LARGE);
+}
+
 int main(void) {
-	struct CMUnitTest tests[ARRAY_LEN(cases) + 2] = { 0 };
+	struct CMUnitTest tests[ARRAY_LEN(cases) + 3] = { 0 };
 
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		tests[i] = (struct CMUnitTest){ .name = cases[i].name, .test_func = test_decode, .initial_state = (void *)&cases[i] };
 	}
 	tests[ARRAY_LEN(cases)] = (struct CMUnitTest)cmocka_unit_test(test_duplicates);
 	tests[ARRAY_LEN(cases) + 1] = (struct CMUnitTest)cmocka_unit_test(test_deep);
+	tests[ARRAY_LEN(cases) + 2] = (struct CMUnitTest)cmocka_unit_test(test_costly);
 	return cmocka_run_group_tests_name("decode", tests, NULL, NULL);
 }
