@@ -124,13 +124,46 @@ static bool read_some(int fd, struct buf *b, nsec_t end, bool *closed, struct er
 	return true;
 }
 
-/* HealthCheckResponse.status = 1; absent: 0. -1: no message. */
-static int status_of(struct str message) {
+int grpc_status(struct str message) {
 	if (message.len < 5 || message.ptr[0] != 0) {
 		return -1;
 	}
 	message = str_from(message, 5);
 	return message.len >= 2 && message.ptr[0] == 0x08 ? (unsigned char)message.ptr[1] : 0;
+}
+
+bool grpc_frames(struct buf *in, struct buf *message, struct buf *out, bool *over, struct err *err) {
+	while (in->len >= 9 && !*over) {
+		const uint8_t *h = (const uint8_t *)in->ptr;
+		size_t len = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
+		uint8_t type = h[3], flags = h[4];
+		if (len > FRAME_MAX) {
+			return err_set(err, ERR_BAD_REQUEST, "error: health rpc failed: the peer does not speak HTTP/2");
+		}
+		if (in->len < 9 + len) {
+			break;
+		}
+		struct str payload = { in->ptr + 9, len };
+		if (type == FRAME_SETTINGS && !(flags & FLAG_ACK)) {
+			frame(out, FRAME_SETTINGS, FLAG_ACK, 0, S(""));
+		} else if (type == FRAME_PING && !(flags & FLAG_ACK)) {
+			frame(out, FRAME_PING, FLAG_ACK, 0, str_sub(payload, 0, 8));
+		} else if (type == FRAME_DATA) {
+			size_t before = 0, behind = 0;
+			if (flags & FLAG_PADDED) {
+				before = 1;
+				behind = len > 0 ? (uint8_t)payload.ptr[0] : 0;
+			}
+			if (before + behind <= len) {
+				buf_str(message, str_sub(payload, before, len - behind));
+			}
+			*over = (flags & FLAG_END_STREAM) || message->len >= 5 + 2;
+		} else if (type == FRAME_RST || type == FRAME_GOAWAY || (type == FRAME_HEADERS && (flags & FLAG_END_STREAM))) {
+			*over = true;
+		}
+		buf_drop(in, 9 + len);
+	}
+	return true;
 }
 
 /* Reads frames until the message is there or the stream is over. */
@@ -139,39 +172,13 @@ static bool answer(int fd, nsec_t end, int *ret_status, struct err *err) {
 	bool over = false, closed = false;
 
 	while (!over && !closed) {
-		if (!read_some(fd, &in, end, &closed, err)) {
+		auto_buf struct buf out = BUF_INIT(65536);
+		if (!read_some(fd, &in, end, &closed, err) || !grpc_frames(&in, &message, &out, &over, err) ||
+			!send_all(fd, buf_view(&out), end, err)) {
 			return false;
 		}
-		while (in.len >= 9 && !over) {
-			const uint8_t *h = (const uint8_t *)in.ptr;
-			size_t len = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2];
-			uint8_t type = h[3], flags = h[4];
-			if (len > FRAME_MAX) {
-				return err_set(err, ERR_BAD_REQUEST, "error: health rpc failed: the peer does not speak HTTP/2");
-			}
-			if (in.len < 9 + len) {
-				break;
-			}
-			struct str payload = { in.ptr + 9, len };
-			auto_buf struct buf out = BUF_INIT(1024);
-			if (type == FRAME_SETTINGS && !(flags & FLAG_ACK)) {
-				frame(&out, FRAME_SETTINGS, FLAG_ACK, 0, S(""));
-			} else if (type == FRAME_PING && !(flags & FLAG_ACK)) {
-				frame(&out, FRAME_PING, FLAG_ACK, 0, str_sub(payload, 0, 8));
-			} else if (type == FRAME_DATA) {
-				size_t pad = (flags & FLAG_PADDED) && len > 0 ? (size_t)(uint8_t)payload.ptr[0] + 1 : 0;
-				buf_str(&message, pad < len ? str_sub(payload, pad ? 1 : 0, len - (pad ? pad - 1 : 0)) : S(""));
-				over = (flags & FLAG_END_STREAM) || message.len >= 5 + 2;
-			} else if (type == FRAME_RST || type == FRAME_GOAWAY || (type == FRAME_HEADERS && (flags & FLAG_END_STREAM))) {
-				over = true;
-			}
-			if (out.len > 0 && !send_all(fd, buf_view(&out), end, err)) {
-				return false;
-			}
-			buf_drop(&in, 9 + len);
-		}
 	}
-	*ret_status = status_of(buf_view(&message));
+	*ret_status = grpc_status(buf_view(&message));
 	return true;
 }
 

@@ -24,10 +24,7 @@ bool log_record_parse(struct str line, struct log_record *ret) {
 	if (!str_cut(rest, ' ', &ret->time, &rest) || !str_cut(rest, ' ', &stream, &rest)) {
 		return false;
 	}
-	if (!str_cut(rest, ' ', &tag, &rest)) {
-		tag = rest;
-		rest = S("");
-	}
+	str_cut(rest, ' ', &tag, &rest); /* an empty line may end after its tag */
 	ret->is_stderr = str_eq(stream, S("stderr"));
 	if ((!ret->is_stderr && !str_eq(stream, S("stdout"))) || tag.len == 0 || (tag.ptr[0] != 'F' && tag.ptr[0] != 'P') || ret->time.len < 20) {
 		return false;
