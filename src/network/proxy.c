@@ -18,7 +18,11 @@
 #include "network/services.h"
 
 static const nsec_t settle = 5 * NSEC_PER_MSEC, calm = 30 * NSEC_PER_MSEC, retry_min = NSEC_PER_SEC, retry_max = 30 * NSEC_PER_SEC;
-enum { SCRIPT_BYTES_MAX = 256 << 20 };
+enum {
+	SCRIPT_BYTES_MAX = 256 << 20,
+	CHAINS_FIRST = 32, /* for so many endpoints chains are there from the start */
+	CHAINS_MORE = 16,  /* and so many at a time come when one Service has more: that loads all anew */
+};
 
 /* One element of one map or set, by "map key". */
 struct held {
@@ -109,6 +113,23 @@ static void want(struct proxy *p, struct service_state *s, const struct element 
 
 /* ---- what Services want ---- */
 
+static void chain_want(struct proxy *p, struct str chain) {
+	if (map_get(&p->chains, chain)) {
+		return;
+	}
+	map_set(&p->wanted_chains, chain, p);
+	if (services_chain_with_table(chain)) {
+		size_t digits = strcspn(chain.ptr, "0123456789");
+		struct str kind = str_sub(chain, 0, digits);
+		int count = 0;
+		p->loaded = false;
+		for (int i = 0; str_to_int(str_from(chain, digits), 1, 4096, &count) && i < CHAINS_MORE; i++) {
+			auto_free char *name = xasprintf("%.*s%d", STR_ARG(kind), count + i);
+			map_set(&p->wanted_chains, str_c(name), p);
+		}
+	}
+}
+
 static void service_update(struct proxy *p, struct str key) {
 	auto_arena struct arena a = { 0 };
 	struct str ns, name;
@@ -139,15 +160,11 @@ static void service_update(struct proxy *p, struct str key) {
 			want(p, s, e);
 		}
 		VEC_EACH(&rules.chains, c) {
-			if (!map_get(&p->chains, *c)) {
-				map_set(&p->wanted_chains, *c, p);
-			}
+			chain_want(p, *c);
 		}
 		VEC_EACH(&rules.affinity_s, t) {
 			struct str c = arena_printf(&a, "aff_%d", *t);
-			if (!map_get(&p->chains, c)) {
-				map_set(&p->wanted_chains, c, p);
-			}
+			chain_want(p, c);
 		}
 		service_rules_release(&rules);
 		client_list_release(&slices);
@@ -264,40 +281,47 @@ static void chains_append(struct proxy *p, struct buf *out) {
 /* ---- after a change: flows and memories that point to endpoints that are gone ---- */
 
 struct udp_frontend { /* one that changed */
-	struct in_addr ip;        /* 0: a node port */
-	uint16_t port;
-	struct str maps[2], key;  /* where its endpoints stand */
+	bool node_port;
+	struct str maps[2], key;      /* where its endpoints stand */
 };
 struct udp_scan {
 	struct proxy *p;
-	VEC(struct udp_frontend) changed;
+	struct map changed; /* "address port", or "port" -> struct udp_frontend in an arena */
 };
+
+static bool leads_to(struct proxy *p, const struct udp_frontend *f, const char *endpoint) {
+	for (size_t m = 0; m < ARRAY_LEN(f->maps); m++) {
+		for (size_t i = 0;; i++) {
+			auto_free char *key = xasprintf("%.*s . %zu", STR_ARG(f->key), i);
+			struct held *h = held_get(p, f->maps[m].ptr, str_c(key), false);
+			if (!h || !h->wanted) {
+				break;
+			}
+			if (strcmp(h->wanted, endpoint) == 0) {
+				return true;
+			}
+		}
+	}
+	return false;
+}
 
 static bool flow_gone(void *arg, const struct nl_flow *f) {
 	struct udp_scan *s = arg;
-	VEC_EACH(&s->changed, c) {
-		if (f->dport != c->port || (c->ip.s_addr && c->ip.s_addr != f->dst.s_addr)) {
-			continue;
-		}
-		char ip[INET_ADDRSTRLEN];
-		inet_ntop(AF_INET, &f->reply_src, ip, sizeof(ip));
-		auto_free char *now = xasprintf("%s . %d", ip, f->reply_sport);
-		bool valid = false;
-		for (size_t m = 0; m < ARRAY_LEN(c->maps) && !valid; m++) {
-			for (size_t i = 0; !valid; i++) {
-				auto_free char *key = xasprintf("%.*s . %zu", STR_ARG(c->key), i);
-				struct held *h = held_get(s->p, c->maps[m].ptr, str_c(key), false);
-				if (!h || !h->wanted) {
-					break;
-				}
-				valid = strcmp(h->wanted, now) == 0;
-			}
-		}
-		/* A node port's number alone says little: only flows that were redirected are ours. */
-		bool redirected = f->reply_src.s_addr != f->dst.s_addr || f->reply_sport != f->dport;
-		return !valid && (c->ip.s_addr || redirected);
+	char ip[INET_ADDRSTRLEN], key[64];
+	inet_ntop(AF_INET, &f->dst, ip, sizeof(ip));
+	snprintf(key, sizeof(key), "%s %d", ip, f->dport);
+	const struct udp_frontend *c = map_get(&s->changed, str_c(key));
+	if (!c) {
+		snprintf(key, sizeof(key), "%d", f->dport);
+		c = map_get(&s->changed, str_c(key));
 	}
-	return false;
+	/* A node port's number alone says little: only flows that were redirected are ours. */
+	if (!c || (c->node_port && f->reply_src.s_addr == f->dst.s_addr && f->reply_sport == f->dport)) {
+		return false;
+	}
+	inet_ntop(AF_INET, &f->reply_src, ip, sizeof(ip));
+	snprintf(key, sizeof(key), "%s . %d", ip, f->reply_sport);
+	return !leads_to(s->p, c, key);
 }
 
 static void udp_changed(struct arena *a, struct udp_scan *s, const struct held *h) {
@@ -306,17 +330,11 @@ static void udp_changed(struct arena *a, struct udp_scan *s, const struct held *
 	if (strncmp(h->key, "udp . ", 6) != 0 || !element_changed(h)) {
 		return;
 	}
-	struct str key = arena_str(a, str_c(h->key));
+	struct str key = arena_str(a, str_c(h->key)), rest, ip = S("");
 	if (endpoint) {
 		key.len = (size_t)str_rindex(key, '.') - 1;
 	}
-	VEC_EACH(&s->changed, c) {
-		if (str_eq(c->key, key)) {
-			return;
-		}
-	}
-	struct udp_frontend f = { .key = key };
-	struct str rest = str_from(key, 6), ip;
+	rest = str_from(key, 6);
 	if (!port_only) {
 		ptrdiff_t dot = str_find(rest, S(" . "));
 		if (dot < 0) {
@@ -324,16 +342,21 @@ static void udp_changed(struct arena *a, struct udp_scan *s, const struct held *
 		}
 		ip = str_sub(rest, 0, (size_t)dot);
 		rest = str_from(rest, (size_t)dot + 3);
-		if (inet_pton(AF_INET, arena_cstr(a, ip), &f.ip) != 1) {
-			return;
-		}
 	}
-	int port;
-	if (str_to_int(rest, 1, 65535, &port)) {
-		f.port = (uint16_t)port;
-		f.maps[0] = port_only ? S("ep_n") : S("ep_c");
-		f.maps[1] = port_only ? S("ep_nx") : S("ep_x");
-		VEC_PUSH(&s->changed, f);
+	struct str at = port_only ? rest : arena_printf(a, "%.*s %.*s", STR_ARG(ip), STR_ARG(rest));
+	if (!map_get(&s->changed, at)) {
+		struct udp_frontend *f = arena_new(a, struct udp_frontend);
+		f->key = key;
+		f->node_port = port_only;
+		f->maps[0] = port_only ? S("ep_n") : S("ep_c");
+		f->maps[1] = port_only ? S("ep_nx") : S("ep_x");
+		map_set(&s->changed, at, f);
+	}
+}
+
+static void udp_collect(struct proxy *p, struct arena *a, struct udp_scan *s) {
+	VEC_EACH(&p->touched, at) {
+		udp_changed(a, s, *at);
 	}
 }
 
@@ -345,6 +368,7 @@ static void flows_clean(struct proxy *p, struct udp_scan *s) {
 	if (s->changed.len && (!nl_open_ct(&nl, &err) || !nl_ct_delete(&nl, IPPROTO_UDP, flow_gone, s, &n, &err))) {
 		log_warn("proxy", "UDP flows to endpoints that are gone may go on", kv_err(&err));
 	}
+	map_release(&s->changed);
 }
 
 /* Which endpoints a mark of a Service with affinity may lead to: "mark endpoint". */
@@ -467,6 +491,12 @@ static void forget(struct proxy *p) {
 		map_set(&p->wanted_chains, e->key, p);
 	}
 	map_release(&p->chains);
+	static const char *const kinds[] = { "c", "x", "n", "nx" };
+	for (int i = 0; i < (int)ARRAY_LEN(kinds) * CHAINS_FIRST; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "%s%d", kinds[i / CHAINS_FIRST], i % CHAINS_FIRST + 1);
+		map_set(&p->wanted_chains, str_c(name), p);
+	}
 }
 
 static bool full_load(struct proxy *p, struct err *err) {
@@ -474,17 +504,22 @@ static bool full_load(struct proxy *p, struct err *err) {
 	auto_buf struct buf script = BUF_INIT(SCRIPT_BYTES_MAX);
 	struct services_table t = { p->table, p->cluster_cidr, p->nodeport_addresses, p->bridge };
 	const struct value *memories = memories_list(p, &a);
+	struct udp_scan udp = { 0 };
 
+	udp_collect(p, &a, &udp);
 	forget(p);
+	udp_collect(p, &a, &udp); /* all: who knows what happened while we were away */
 	buf_printf(&script, "table ip %s\ndelete table ip %s\n", p->table, p->table);
 	services_table_text(&t, &script);
 	chains_append(p, &script);
 	elements_append(p, &script);
 	memories_text(p, memories, true, &script);
-	if (script.overflow) {
-		return err_set(err, ERR_TOO_LARGE, "the Services of this cluster are too many");
+	if (script.overflow || !nft_run(buf_view(&script), err)) {
+		map_release(&udp.changed);
+		return script.overflow ? err_set(err, ERR_TOO_LARGE, "the Services of this cluster are too many") : false;
 	}
-	return nft_run(buf_view(&script), err);
+	flows_clean(p, &udp);
+	return true;
 }
 
 static bool partial_load(struct proxy *p, struct err *err) {
@@ -495,9 +530,9 @@ static bool partial_load(struct proxy *p, struct err *err) {
 
 	chains_append(p, &script);
 	elements_append(p, &script);
+	udp_collect(p, &a, &udp);
 	VEC_EACH(&p->touched, at) {
 		struct held *h = *at;
-		udp_changed(&a, &udp, h);
 		lost |= !strncmp(h->map, "ep_", 3) && h->applied && element_changed(h);
 	}
 	bool ok = !script.overflow || err_set(err, ERR_TOO_LARGE, "the Services of this cluster are too many");
@@ -512,7 +547,7 @@ static bool partial_load(struct proxy *p, struct err *err) {
 			memories_clean(p);
 		}
 	}
-	VEC_RELEASE(&udp.changed);
+	map_release(&udp.changed);
 	return ok;
 }
 

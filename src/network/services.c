@@ -264,8 +264,16 @@ void service_rules_make(struct arena *a, const struct value *svc, const struct v
 /* ---- text ---- */
 
 #define FRONTEND "inet_proto . ipv4_addr . inet_service"
+/*
+ * A number has no type name, so these are declared by example. nft 1.0 can list and fill such a map of the kernel's but not use it in a new rule
+ * ("conflicting protocols"; with "tcp dport" as the example it adds a match for TCP): the chains come with the table, in one script.
+ */
 #define EP_IP "typeof meta l4proto . ip daddr . th dport . numgen random mod 4096 : ip daddr . th dport"
 #define EP_PORT "typeof meta l4proto . th dport . numgen random mod 4096 : ip daddr . th dport"
+
+bool services_chain_with_table(struct str chain) {
+	return !str_ends(chain, S("a")) && !str_starts(chain, S("aff_"));
+}
 
 void services_table_text(const struct services_table *t, struct buf *out) {
 	bool cidr = t->cluster_cidr && *t->cluster_cidr;
@@ -300,19 +308,19 @@ void services_table_text(const struct services_table *t, struct buf *out) {
 	buf_printf(out,
 		"\tchain reject_it {\n\t\tmeta l4proto tcp reject with tcp reset\n\t\treject with icmp port-unreachable\n\t}\n"
 		"\tchain masq { masquerade fully-random; }\n"
-		"\tchain all {\n\t\tmeta l4proto . ip daddr . th dport vmap @svc\n\t\t%s meta l4proto . th dport vmap @np\n\t}\n"
-		"\tchain outside {\n\t\tmeta l4proto . ip daddr . th dport vmap @svc_x\n\t\t%s meta l4proto . th dport vmap @np_x\n\t}\n"
-		"\tchain empty {\n\t\tmeta l4proto . ip daddr . th dport vmap @rej_svc\n\t\t%s meta l4proto . th dport vmap @rej_np\n\t}\n",
+		"\tchain frontends {\n\t\tmeta l4proto . ip daddr . th dport vmap @svc\n\t\t%s meta l4proto . th dport vmap @np\n\t}\n"
+		"\tchain from_outside {\n\t\tmeta l4proto . ip daddr . th dport vmap @svc_x\n\t\t%s meta l4proto . th dport vmap @np_x\n\t}\n"
+		"\tchain no_endpoints {\n\t\tmeta l4proto . ip daddr . th dport vmap @rej_svc\n\t\t%s meta l4proto . th dport vmap @rej_np\n\t}\n",
 		node, node, node);
 	buf_printf(out,
 		"\tchain prerouting {\n\t\ttype nat hook prerouting priority dstnat;\n"
-		"\t\t%sfib saddr type != local jump outside\n\t\tjump all\n\t}\n"
-		"\tchain output { type nat hook output priority -100; jump all; }\n",
+		"\t\t%sfib saddr type != local jump from_outside\n\t\tjump frontends\n\t}\n"
+		"\tchain output { type nat hook output priority -100; jump frontends; }\n",
 		from_outside);
 	/* Service without endpoints: before the address is looked at any further. From outside, a Local frontend comes first: it drops. */
 	buf_printf(out,
-		"\tchain reject_pre { type filter hook prerouting priority -110; ct state new jump empty; }\n"
-		"\tchain reject_out { type filter hook output priority -110; ct state new jump empty; }\n"
+		"\tchain reject_pre { type filter hook prerouting priority -110; ct state new jump no_endpoints; }\n"
+		"\tchain reject_out { type filter hook output priority -110; ct state new jump no_endpoints; }\n"
 		"\tchain aff_pre { type filter hook prerouting priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n"
 		"\tchain aff_out { type filter hook output priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n");
 	if (t->bridge && *t->bridge) {
@@ -349,7 +357,7 @@ void services_chain_text(const char *table, struct str chain, struct buf *out) {
 	if (affinity) {
 		buf_printf(out,
 			"add rule ip %s %.*s meta mark set %s map @%s\n"
-			"add rule ip %s %.*s dnat ip to ip saddr . meta mark map @aff\n"
+			"add rule ip %s %.*s meta l4proto { tcp, udp, sctp } dnat ip to ip saddr . meta mark map @aff\n"
 			"add rule ip %s %.*s goto %.*s%.*s\n",
 			table, STR_ARG(chain), front, port ? "aff_np" : "aff_svc", table, STR_ARG(chain), table, STR_ARG(chain), STR_ARG(kind), STR_ARG(count));
 	} else {

@@ -41,7 +41,8 @@ struct services_table {
 };
 /* Maps, sets and the fixed chains, empty. */
 void services_table_text(const struct services_table *t, struct buf *out);
-/* A chain that some frontend jumps to. */
+/* A chain that some frontend jumps to: "c3". Those that are true here can only be made in the script that makes the table. */
+bool services_chain_with_table(struct str chain);
 void services_chain_text(const char *table, struct str chain, struct buf *out);
 void services_affinity_text(const char *table, int seconds, struct buf *out);
 /* "add element ip T map { key : data }", or delete. */
