@@ -37,7 +37,7 @@ libs_value      := -lyaml
 libs_schema     := -lpcre2-8
 libs_net        := -lssl -lcrypto -lnghttp2 -lz
 libs_store      := -llmdb
-libs_runtime    := -larchive -lzstd -lz
+libs_runtime    := -lzstd -lz
 
 MODE  ?= release
 # V=1 shows whole commands

@@ -15,6 +15,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -43,6 +44,42 @@
 #include "value/value.h"
 
 enum { CHUNK = 64 << 10, SPLIT_MAX = 1 << 30 };
+
+/* ---- libarchive ---------------------------------------------------------------------------------- */
+
+/*
+ * Loaded by the extracting process alone: with what it draws in (libxml2, ICU, the C++ library) it would cost every start of
+ * the program 3 ms and a megabyte and a half.
+ */
+#define LIBARCHIVE "libarchive.so.13"
+#define LIBARCHIVE_CALLS(X) \
+	X(entry_acl_clear) X(entry_filetype) X(entry_hardlink) X(entry_pathname) X(entry_rdev) \
+	X(entry_set_fflags) X(entry_set_hardlink) X(entry_set_pathname) X(entry_xattr_add_entry) \
+	X(entry_xattr_clear) X(entry_xattr_next) X(entry_xattr_reset) X(error_string) X(read_data_block) \
+	X(read_new) X(read_next_header) X(read_open) X(read_support_format_empty) X(read_support_format_tar) \
+	X(set_error) X(write_close) X(write_data_block) X(write_disk_new) X(write_disk_set_options) \
+	X(write_finish_entry) X(write_header)
+
+static struct {
+#define CALL_MEMBER(name) __typeof__(archive_##name) *name;
+	LIBARCHIVE_CALLS(CALL_MEMBER)
+#undef CALL_MEMBER
+} la;
+
+/* NULL, or why not. */
+static const char *libarchive_load(void) {
+	void *lib = dlopen(LIBARCHIVE, RTLD_NOW | RTLD_LOCAL);
+	if (!lib) {
+		return dlerror();
+	}
+#define CALL_LOAD(name)                                              \
+	if (!(*(void **)&la.name = dlsym(lib, "archive_" #name))) {  \
+		return "archive_" #name " is missing in " LIBARCHIVE; \
+	}
+	LIBARCHIVE_CALLS(CALL_LOAD)
+#undef CALL_LOAD
+	return NULL;
+}
 
 /* ---- answers ----------------------------------------------------------------------------------- */
 
@@ -292,7 +329,7 @@ static la_ssize_t extract_read(struct archive *ar, void *data, const void **ret)
 	struct extract *x = data;
 	ssize_t n = read_some(x->in, x->chunk, sizeof(x->chunk));
 	if (n < 0) {
-		archive_set_error(ar, errno, "read failed");
+		la.set_error(ar, errno, "read failed");
 		return -1;
 	}
 	*ret = x->chunk;
@@ -335,8 +372,8 @@ static void attributes_filter(struct archive_entry *e) {
 	} kept[64];
 	size_t n = 0;
 
-	archive_entry_xattr_reset(e);
-	while (archive_entry_xattr_next(e, &name, &value, &size) == ARCHIVE_OK && n < ARRAY_LEN(kept)) {
+	la.entry_xattr_reset(e);
+	while (la.entry_xattr_next(e, &name, &value, &size) == ARCHIVE_OK && n < ARRAY_LEN(kept)) {
 		bool ok = strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0;
 		if (ok && strlen(name) < sizeof(kept[n].name) && size <= 64 << 10 && strncmp(name, "user.overlay.", 13) != 0) {
 			snprintf(kept[n].name, sizeof(kept[n].name), "%s", name);
@@ -345,13 +382,13 @@ static void attributes_filter(struct archive_entry *e) {
 			kept[n++].size = size;
 		}
 	}
-	archive_entry_xattr_clear(e);
+	la.entry_xattr_clear(e);
 	for (size_t i = 0; i < n; i++) {
-		archive_entry_xattr_add_entry(e, kept[i].name, kept[i].value, kept[i].size);
+		la.entry_xattr_add_entry(e, kept[i].name, kept[i].value, kept[i].size);
 		free(kept[i].value);
 	}
-	archive_entry_acl_clear(e);
-	archive_entry_set_fflags(e, 0, 0);
+	la.entry_acl_clear(e);
+	la.entry_set_fflags(e, 0, 0);
 }
 
 static bool parents_make(char *path) {
@@ -400,7 +437,7 @@ static enum whiteout whiteout(struct extract *x, char *path) {
 
 static bool entry_write(struct extract *x, struct archive *from, struct archive *to, struct archive_entry *e) {
 	char path[TAR_PATH_MAX], link[TAR_PATH_MAX];
-	const char *name = archive_entry_pathname(e), *hard = archive_entry_hardlink(e);
+	const char *name = la.entry_pathname(e), *hard = la.entry_hardlink(e);
 
 	if (!name || !path_clean(name, path, sizeof(path))) {
 		report(x, "E entry \"%.300s\" %s", name ? name : "", "would lie outside the archive's folder");
@@ -419,19 +456,19 @@ static bool entry_write(struct extract *x, struct archive *from, struct archive 
 	case WHITEOUT_NOT:
 		break;
 	}
-	archive_entry_set_pathname(e, path);
+	la.entry_set_pathname(e, path);
 	if (hard) {
 		if (!path_clean(hard, link, sizeof(link))) {
 			report(x, "E hard link \"%.300s\" %s", hard, "leads outside the archive's folder");
 			return false;
 		}
-		archive_entry_set_hardlink(e, link);
+		la.entry_set_hardlink(e, link);
 	}
-	mode_t type = archive_entry_filetype(e);
+	mode_t type = la.entry_filetype(e);
 	if (!x->layer && type != AE_IFREG && type != AE_IFDIR && type != AE_IFLNK && !hard) {
 		return true; /* an image archive has no business with devices */
 	}
-	if ((type == AE_IFCHR || type == AE_IFBLK) && archive_entry_rdev(e) == 0) {
+	if ((type == AE_IFCHR || type == AE_IFBLK) && la.entry_rdev(e) == 0) {
 		report(x, "E device \"%.300s\" %s", path, "0/0 is overlay's whiteout and may not come in an archive");
 		return false;
 	}
@@ -440,20 +477,20 @@ static bool entry_write(struct extract *x, struct archive *from, struct archive 
 		return false;
 	}
 	attributes_filter(e);
-	if (archive_write_header(to, e) < ARCHIVE_WARN) {
-		report(x, "E \"%.300s\": %.300s", path, archive_error_string(to));
+	if (la.write_header(to, e) < ARCHIVE_WARN) {
+		report(x, "E \"%.300s\": %.300s", path, la.error_string(to));
 		return false;
 	}
 	const void *block;
 	size_t size;
 	la_int64_t offset;
 	for (;;) {
-		int r = archive_read_data_block(from, &block, &size, &offset);
+		int r = la.read_data_block(from, &block, &size, &offset);
 		if (r == ARCHIVE_EOF) {
 			break;
 		}
 		if (r < ARCHIVE_WARN) {
-			report(x, "E \"%.300s\": %.300s", path, archive_error_string(from));
+			report(x, "E \"%.300s\": %.300s", path, la.error_string(from));
 			return false;
 		}
 		x->bytes += size;
@@ -461,13 +498,13 @@ static bool entry_write(struct extract *x, struct archive *from, struct archive 
 			report(x, "E %s%s", "the archive is larger unpacked than images may be", "");
 			return false;
 		}
-		if (archive_write_data_block(to, block, size, offset) < ARCHIVE_WARN) {
-			report(x, "E \"%.300s\": %.300s", path, archive_error_string(to));
+		if (la.write_data_block(to, block, size, offset) < ARCHIVE_WARN) {
+			report(x, "E \"%.300s\": %.300s", path, la.error_string(to));
 			return false;
 		}
 	}
-	if (archive_write_finish_entry(to) < ARCHIVE_WARN) {
-		report(x, "E \"%.300s\": %.300s", path, archive_error_string(to));
+	if (la.write_finish_entry(to) < ARCHIVE_WARN) {
+		report(x, "E \"%.300s\": %.300s", path, la.error_string(to));
 		return false;
 	}
 	return true;
@@ -476,28 +513,28 @@ static bool entry_write(struct extract *x, struct archive *from, struct archive 
 static int extract(struct extract *x) {
 	int flags = ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_UNLINK | ARCHIVE_EXTRACT_SECURE_NODOTDOT |
 		(x->layer ? ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_XATTR : 0);
-	struct archive *from = archive_read_new(), *to = archive_write_disk_new();
+	struct archive *from = la.read_new(), *to = la.write_disk_new();
 	struct archive_entry *e;
 	int r;
 
-	archive_read_support_format_tar(from);
-	archive_read_support_format_empty(from);
-	archive_write_disk_set_options(to, flags);
-	if (archive_read_open(from, x, NULL, extract_read, NULL) != ARCHIVE_OK) {
-		report(x, "E %.300s%s", archive_error_string(from), "");
+	la.read_support_format_tar(from);
+	la.read_support_format_empty(from);
+	la.write_disk_set_options(to, flags);
+	if (la.read_open(from, x, NULL, extract_read, NULL) != ARCHIVE_OK) {
+		report(x, "E %.300s%s", la.error_string(from), "");
 		return 1;
 	}
-	while ((r = archive_read_next_header(from, &e)) != ARCHIVE_EOF) {
+	while ((r = la.read_next_header(from, &e)) != ARCHIVE_EOF) {
 		if (r < ARCHIVE_WARN) {
-			report(x, "E %.300s%s", archive_error_string(from), "");
+			report(x, "E %.300s%s", la.error_string(from), "");
 			return 1;
 		}
 		if (!entry_write(x, from, to, e)) {
 			return 1;
 		}
 	}
-	if (archive_write_close(to) < ARCHIVE_WARN) { /* modes and times of folders */
-		report(x, "E %.300s%s", archive_error_string(to), "");
+	if (la.write_close(to) < ARCHIVE_WARN) { /* modes and times of folders */
+		report(x, "E %.300s%s", la.error_string(to), "");
 		return 1;
 	}
 	/* What follows the end mark belongs to the digest: let it through. */
@@ -520,6 +557,11 @@ static pid_t extract_start(bool layer, uint64_t bytes_max, uint64_t inodes_max, 
 		*x = (struct extract){ .in = 0, .report = 1, .layer = layer, .bytes_max = bytes_max, .inodes_max = inodes_max };
 		dup2(feed[0], 0);
 		dup2(back[1], 1);
+		const char *missing = libarchive_load(); /* while its files can be seen */
+		if (missing) {
+			report(x, "E %s: %s", "libarchive cannot be loaded (apt-get install libarchive13)", missing);
+			_exit(1);
+		}
 		bool inside = unshare(CLONE_NEWNET | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS) == 0 && fchdir(UNPACK_DIR) == 0 && chroot(".") == 0;
 		keep_only(NULL, 0);
 		umask(0);
