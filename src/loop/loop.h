@@ -62,7 +62,7 @@ void loop_fd_change(struct loop_fd *f, int events);
 void loop_fd_free(struct loop_fd *f); /* stops watching; does not close the fd */
 
 /*
- * ---- the worker pool: one per process, threads made on demand (at most 128), ended when idle ----
+ * ---- the worker pool: one per process, threads made on demand (at most 1,024), ended when idle ----
  *
  * As many jobs run at a time as there are processors. A job may block: around a wait of its own it says so by pool_wait_begin and
  * pool_wait_end, and another runs meanwhile (what this room, store and net wait for says so itself); one that does not say it is noticed after a millisecond.

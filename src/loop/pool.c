@@ -16,7 +16,7 @@
 
 #include "loop/loop.h"
 
-#define THREADS_MAX 128
+#define THREADS_MAX 1024 /* pods that take their grace to end hold one each */
 #define THREADS_KEPT 2
 #define QUEUE_MAX 100000
 #define IDLE_TIME (5 * NSEC_PER_SEC)

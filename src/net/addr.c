@@ -207,7 +207,12 @@ static int dial_one(const struct addr *a, nsec_t deadline) {
 		}
 	}
 	if (a->sa.ss_family != AF_UNIX) {
+		int idle = 30, interval = 15, count = 4; /* a watch must not wait for ever on a machine that has died */
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
 	}
 	int ret = fd;
 	fd = -1;
