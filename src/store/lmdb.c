@@ -15,11 +15,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,6 +89,9 @@ struct store {
 	int lock_fd;
 	int64_t history;
 	size_t map_bytes;
+	void *map; /* the data file's mapping; NULL when not found: then it is not trimmed */
+	size_t map_len;
+	int64_t untrimmed; /* the store thread's: bytes written since the mapping was last trimmed */
 	pthread_t thread;
 	nsec_t complained; /* the store thread's: when it last logged a failure */
 
@@ -387,6 +392,8 @@ static bool scan_visit(void *arg, const struct record *r) {
 	return more;
 }
 
+static void map_trim(struct store *s);
+
 bool store_scan(struct store *s, struct str from, struct str to, bool (*visit)(void *arg, const struct kv *kv), void *arg, int64_t *ret_revision,
 	struct err *err) {
 	MDB_txn *txn;
@@ -400,6 +407,7 @@ bool store_scan(struct store *s, struct str from, struct str to, bool (*visit)(v
 		rc = now_walk(s, txn, from, to, scan_visit, &c);
 	}
 	mdb_txn_abort(txn);
+	map_trim(s);
 	if (rc) {
 		return mdb_err(s, rc, err, "read");
 	}
@@ -407,6 +415,40 @@ bool store_scan(struct store *s, struct str from, struct str to, bool (*visit)(v
 		*ret_revision = revision;
 	}
 	return true;
+}
+
+/* ---- the mapping ---- */
+
+/*
+ * Every page that is read through the mapping, and the kernel's guess of what comes next, would count as ours for ever. Pages given
+ * back stay in the page cache, where they cost nobody memory that is needed otherwise.
+ */
+#define TRIM_BYTES ((int64_t)8 << 20)
+
+static void map_trim(struct store *s) {
+	if (s->map) {
+		(void)madvise(s->map, s->map_len, MADV_DONTNEED);
+	}
+}
+
+/* LMDB does not tell where it maps its file; the kernel does. */
+static void map_find(struct store *s) {
+	char line[4400], *real = realpath(s->dir, NULL), *path = xasprintf("%s/data.mdb", real ? real : s->dir);
+	FILE *f = fopen("/proc/self/maps", "re");
+	while (f && !s->map && fgets(line, sizeof(line), f)) {
+		uintptr_t from, to;
+		size_t len = strcspn(line, "\n");
+		line[len] = 0;
+		if (str_ends((struct str){ line, len }, str_c(path)) && sscanf(line, "%" SCNxPTR "-%" SCNxPTR, &from, &to) == 2) {
+			s->map = (void *)from;
+			s->map_len = to - from;
+		}
+	}
+	if (f) {
+		(void)fclose(f);
+	}
+	free(path);
+	free(real);
 }
 
 /* ---- writing: the store thread ---- */
@@ -608,6 +650,13 @@ static int batch_commit(struct store *s, struct task **at, size_t n) {
 	rc = mdb_txn_commit(txn);
 	if (rc) {
 		return rc;
+	}
+	for (size_t i = 0; i < n; i++) {
+		s->untrimmed += PAGE + (at[i]->write->value ? at[i]->write->value->len : 0);
+	}
+	if (s->untrimmed > TRIM_BYTES) {
+		s->untrimmed = 0;
+		map_trim(s);
 	}
 	atomic_fetch_add(&s->commits, 1);
 	atomic_fetch_add(&s->commit_ns, clock_mono() - begin);
@@ -1002,7 +1051,11 @@ static bool env_open(struct store *s, const struct store_opts *o, struct err *er
 	if (rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH || rc == MDB_CORRUPTED) {
 		return err_set(err, ERR_IO, "open the store %s: data.mdb is not one of ours or is damaged (%s)", s->dir, mdb_strerror(rc));
 	}
-	return rc ? mdb_err(s, rc, err, "open the store") : true;
+	if (rc) {
+		return mdb_err(s, rc, err, "open the store");
+	}
+	map_find(s);
+	return true;
 }
 
 bool store_open(const struct store_opts *opts, struct store **ret, struct err *err) {
