@@ -76,16 +76,39 @@ void cause_not_supported(struct causes *c, struct str field, const struct value 
 	push(c, CAUSE_NOT_SUPPORTED, field, arena_str(c->arena, buf_view(&b)));
 }
 
+/* Validation makes hundreds of paths for each error that it finds: they are joined by hand. */
+static struct str path_join(struct arena *a, struct str path, struct str middle, struct str part, struct str end) {
+	const struct str parts[] = { path, middle, part, end };
+	size_t len = 0;
+	char *out = arena_alloc(a, path.len + middle.len + part.len + end.len + 1);
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (parts[i].len) {
+			memcpy(out + len, parts[i].ptr, parts[i].len);
+			len += parts[i].len;
+		}
+	}
+	out[len] = 0;
+	return (struct str){ out, len };
+}
+
 struct str path_field(struct arena *a, struct str path, struct str name) {
-	return path.len ? arena_printf(a, "%.*s.%.*s", STR_ARG(path), STR_ARG(name)) : arena_str(a, name);
+	return path_join(a, path, path.len ? S(".") : S(""), name, S(""));
 }
 
 struct str path_index(struct arena *a, struct str path, size_t i) {
-	return arena_printf(a, "%.*s[%zu]", STR_ARG(path), i);
+	char digits[20];
+	size_t at = sizeof(digits);
+
+	do {
+		digits[--at] = (char)('0' + i % 10);
+		i /= 10;
+	} while (i);
+	return path_join(a, path, S("["), (struct str){ digits + at, sizeof(digits) - at }, S("]"));
 }
 
 struct str path_key(struct arena *a, struct str path, struct str key) {
-	return arena_printf(a, "%.*s[%.*s]", STR_ARG(path), STR_ARG(key));
+	return path_join(a, path, S("["), key, S("]"));
 }
 
 void kind_warn(struct kind_ctx *x, const char *fmt, ...) {
