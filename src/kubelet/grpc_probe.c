@@ -189,8 +189,9 @@ bool grpc_health_check(struct str address, struct str service, nsec_t timeout, s
 	int status = -1;
 
 	if (!net_dial_fd(address, timeout, &fd, err)) {
-		return err_set(err, ERR_UNAVAILABLE, "timeout: failed to connect service \"%.*s\" within %lldms: connection error", STR_ARG(address),
-			(long long)(timeout / NSEC_PER_MSEC));
+		auto_arena struct arena a = { 0 };
+		return err_set(err, ERR_UNAVAILABLE, "timeout: failed to connect service \"%.*s\" within %.*s: connection error", STR_ARG(address),
+			STR_ARG(duration_format(&a, timeout)));
 	}
 	if (service.len > 2048) {
 		return err_set(err, ERR_INVALID, "the name of the service is too long");

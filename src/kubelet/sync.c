@@ -386,7 +386,9 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod) {
 		p->cgroup_made = true;
 	}
 	if (!volumes_prepare(p, a, pod, &err)) {
-		say(p, pod, &p->mount_error, "FailedMount", err.msg);
+		if (err.code != ERR_UNAVAILABLE) { /* that is: not yet, and whoever is at it wakes the pod */
+			say(p, pod, &p->mount_error, "FailedMount", err.msg);
+		}
 		log_info(KUBELET_LOG, "volumes not ready", kv_str("ns", p->ns), kv_str("pod", p->name), kv_err(&err));
 		return false;
 	}

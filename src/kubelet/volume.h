@@ -29,7 +29,8 @@ struct volume_plugin {
 	bool refreshed;          /* prepare is also called when it is ready, to bring it up to date */
 	/*
 	 * Makes or refreshes v->path (already set to its own folder, which need not exist). May set another path. Idempotent.
-	 * Fails: with the text that FailedMount events show after `MountVolume.SetUp failed for volume "x" : `.
+	 * Fails: with the text that FailedMount events show after `MountVolume.SetUp failed for volume "x" : `; ERR_UNAVAILABLE: not
+	 * yet, the pod will be woken (no event).
 	 */
 	bool (*prepare)(struct pod *p, struct arena *a, const struct value *pod, const struct value *volume, struct volume *v, struct err *err);
 	/* Before the folder is removed: unmounts. NULL: nothing to do. */

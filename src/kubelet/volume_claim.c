@@ -16,7 +16,7 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod, con
 	}
 	struct str pv_name = value_str_at(claim->root, N_spec, N_volumeName);
 	if (!str_eq(value_str_at(claim->root, N_status, N_phase), S("Bound")) || pv_name.len == 0) {
-		return err_set(err, ERR_UNAVAILABLE, "PVC is not bound");
+		return err_set(err, ERR_INVALID, "PVC is not bound");
 	}
 	if (!client_get(c, GVR("", "v1", "persistentvolumes"), S(""), pv_name, &pv, err)) {
 		return false;

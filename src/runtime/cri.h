@@ -288,6 +288,9 @@ void cri_stream_free(struct cri_stream *s); /* kills a program that still runs *
 /* Connects to 127.0.0.1:port (or ::1) inside the sandbox's network, for port-forward. Blocks up to 10 s. */
 NODISCARD bool cri_sandbox_dial(struct cri *c, struct str id, uint16_t port, int *ret_fd, struct err *err);
 
+/* Shows an image's root, read-only, at the folder `target`: image volumes. The caller unmounts it; the layers stay meanwhile. */
+NODISCARD bool cri_image_mount(struct cri *c, struct str image_id, const char *target, struct err *err);
+
 /* ---- what they use --------------------------------------------------------------------------- */
 struct cri_stats {
 	int64_t at;               /* wall clock */

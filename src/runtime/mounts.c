@@ -32,7 +32,7 @@ static bool options_make(struct buf *b, const struct str *layers, const int *fds
 		}
 		buf_c(b, i ? ":" : "");
 	}
-	return buf_printf(b, ",upperdir=%s,workdir=%s%s", upper, work, is_volatile ? ",volatile" : "");
+	return !upper ? !b->overflow : buf_printf(b, ",upperdir=%s,workdir=%s%s", upper, work, is_volatile ? ",volatile" : "");
 }
 
 static bool overlay_try(struct buf *options, const char *target) {
@@ -72,6 +72,24 @@ bool overlay_mount(const struct str *layers, size_t len, const char *upper, cons
 	}
 	VEC_RELEASE(&fds);
 	return ok;
+}
+
+/* An overlay has two layers at least; one alone is bound. Nothing of it can be written either way. */
+bool cri_image_mount(struct cri *c, struct str image_id, const char *target, struct err *err) {
+	auto_arena struct arena a = { 0 };
+	struct cri_strs layers;
+
+	if (!image_layer_dirs(c->images, &a, image_id, &layers, err)) {
+		return false;
+	}
+	if (layers.len != 1) {
+		return overlay_mount(layers.at, layers.len, NULL, NULL, target, err);
+	}
+	if (mount(arena_cstr(&a, layers.at[0]), target, NULL, MS_BIND, NULL) != 0) {
+		return err_sys(err, "mount the image at %s", target);
+	}
+	return mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0 ||
+		err_sys(err, "make the image at %s read-only", target);
 }
 
 void mount_drop(const char *path) {
