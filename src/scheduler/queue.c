@@ -2,7 +2,7 @@
 /* queue.c - pods that wait for a node: active, backing off, unschedulable. The scheduler's loop only. */
 #include "scheduler/queue.h"
 
-#define BACKOFF_FIRST NSEC_PER_SEC
+#define BACKOFF_FIRST (100 * NSEC_PER_MSEC) /* upstream waits 1 s; a node that comes up should not find its pods asleep */
 #define BACKOFF_MAX (10 * NSEC_PER_SEC)
 #define UNSCHEDULABLE_MAX (300 * NSEC_PER_SEC)
 
@@ -138,7 +138,7 @@ int queue_attempts(const struct pod *p) {
 }
 
 static nsec_t backoff_end(const struct entry *e) {
-	int doublings = MIN(MAX(e->attempts - 1, 0), 10);
+	int doublings = MIN(MAX(e->attempts - 1, 0), 8);
 
 	return e->failed + MIN(BACKOFF_FIRST << doublings, BACKOFF_MAX);
 }

@@ -3,7 +3,7 @@
  * queue.h - pods that wait for a node. Private to this room; the scheduler's loop only.
  *
  * Active ones are tried next: higher priority first, then who waits longer. One that failed is either backing
- * off (1 s doubling to 10 s) or unschedulable: it waits for an event that can help it, or five minutes.
+ * off (0.1 s doubling to 10 s) or unschedulable: it waits for an event that can help it, or five minutes.
  */
 #ifndef SCHEDULER_QUEUE_H
 #define SCHEDULER_QUEUE_H
