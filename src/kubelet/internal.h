@@ -169,6 +169,8 @@ struct pod {
 	nsec_t status_reconciled;   /* mono: last time that a foreign change was put right */
 	bool status_busy, delete_sent;
 	bool released;              /* stage is TERMINATED or later */
+	const char *refused;        /* reason why it may not run here, set before the first pass; NULL */
+	char *refused_message;
 	struct loop_timer status_timer;
 	nsec_t status_retry;
 	int refs;                   /* jobs (hooks, status writes) that point here */
@@ -188,8 +190,6 @@ struct pod {
 	bool failed;                /* ended by us: phase Failed, with ... */
 	const char *fail_reason;
 	char *fail_message;
-	bool rejected;              /* never admitted to this node: no containers were made */
-	bool admitted;
 	nsec_t kill_grace_end;      /* mono; 0: not terminating */
 	VEC(struct ctr *) ctrs;     /* by the spec's order: init, app, ephemeral */
 	VEC(struct pod_sandbox) sandboxes; /* oldest first; the last is the current one */

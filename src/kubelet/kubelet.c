@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "kubelet/admit.h"
 #include "kubelet/housekeeping.h"
 #include "kubelet/images.h"
 #include "kubelet/node.h"
@@ -167,9 +168,12 @@ static void on_pod(void *arg, struct obj *old, struct obj *now) {
 	if (!p) {
 		p = pod_new(k, uid, value_str_at(meta, N_namespace), value_str_at(meta, N_name));
 	}
-	bool echo = is_echo(p, p->obj, now);
+	bool echo = is_echo(p, p->obj, now), first = !p->obj;
 	obj_unref(p->obj);
 	p->obj = obj_ref(now);
+	if (first) {
+		pod_admit(p);
+	}
 	status_seen(p, now);
 	if (!echo) {
 		pod_wake(p);

@@ -75,6 +75,7 @@ static void pod_free(struct pod *p) {
 	free(p->resize_pending);
 	free(p->resize_error);
 	free(p->fail_message);
+	free(p->refused_message);
 	free(p->mount_error);
 	free(p->sandbox_error);
 	free(p->dir);

@@ -228,7 +228,7 @@ struct str pod_phase(struct pod *p, const struct value *pod) {
 	bool init_pending = false, init_failed = false;
 	bool apps_seen = false;
 
-	if (p->failed || p->rejected) {
+	if (p->failed) {
 		return S("Failed");
 	}
 	VEC_EACH(&p->ctrs, cp) {

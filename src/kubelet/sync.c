@@ -448,6 +448,10 @@ static void run_containers(struct pod *p, struct arena *a, const struct value *p
 }
 
 static void sync_active(struct pod *p, struct arena *a, const struct value *pod) {
+	if (p->refused) {
+		fail(p, pod, p->refused, p->refused_message);
+		return;
+	}
 	if (deadline_passed(p, pod)) {
 		fail(p, pod, "DeadlineExceeded", "Pod was active on the node longer than the specified deadline");
 		return;

@@ -615,6 +615,18 @@ static void test_deadline(void **state) {
 	wait_status(f, "containerStatuses.web.state.terminated.exitCode", "143");
 }
 
+static void test_refused(void **state) {
+	struct fixture *f = *state;
+
+	pod_make(f, "\"restartPolicy\":\"Always\",\"containers\":[{\"name\":\"web\",\"image\":\"web:1\",\"resources\":{\"requests\":{\"cpu\":\"5000\"}}}]");
+	wait_status(f, "phase", "Failed");
+	wait_status(f, "reason", "OutOfcpu");
+	assert_true(has_event(f, "OutOfcpu", "Node didn't have enough resource: cpu, requested: 5000000, used: 0, capacity: "));
+	assert_int_equal(f->adds, 0);
+	fake_delete(f->api, "ns", "p", 30);
+	wait_gone(f);
+}
+
 static void test_image_change(void **state) {
 	struct fixture *f = *state;
 
@@ -717,7 +729,7 @@ int main(void) {
 		T(test_node), T(test_run_and_delete), T(test_force_delete), T(test_grace), T(test_crash_loop), T(test_never), T(test_succeeded),
 		T(test_inits), T(test_init_fails), T(test_sidecar), T(test_config_error), T(test_service_env), T(test_images), T(test_readiness),
 		T(test_liveness), T(test_adoption), T(test_orphan), T(test_volumes), T(test_missing_volume), T(test_subpath_errors), T(test_start_fails),
-		T(test_network_fails), T(test_deadline), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
+		T(test_network_fails), T(test_deadline), T(test_refused), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
 	};
 
 	/* mounts of these tests vanish with the process */
