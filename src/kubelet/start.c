@@ -17,7 +17,8 @@
 #include "kubelet/resources.h"
 #include "kubelet/volume.h"
 
-#define START_RETRY (2 * NSEC_PER_SEC)
+#define START_RETRY (10 * NSEC_PER_SEC) /* without news; a ConfigMap that appears, or a change of the pod, is one */
+#define RUN_RETRY (NSEC_PER_SEC)         /* until the dead instance is seen, and its back-off begins */
 
 struct start {
 	struct pod *p;
@@ -286,7 +287,7 @@ static bool refuse(struct start *s, const char *reason, const struct err *err) {
 	}
 	log_info(KUBELET_LOG, "container not started", kv_str("ns", s->p->ns), kv_str("pod", s->p->name), kv_c("container", s->c->name),
 		kv_c("reason", reason), kv_err(err));
-	pass_wake(s->p, START_RETRY);
+	pass_wake(s->p, strcmp(reason, "RunContainerError") == 0 ? RUN_RETRY : START_RETRY);
 	return false;
 }
 

@@ -309,7 +309,8 @@ static void forget_old(struct pod *p, struct arena *a) {
 		for (size_t i = 0; i < list.len; i++) {
 			struct cri_container_status *st = &list.at[i];
 			struct ctr *c = pod_ctr(p, st->name);
-			if (!c || !c->now || st->state == CRI_CONTAINER_RUNNING || str_eq(st->id, c->now->id) ||
+			/* what this pass made is newer than `now` */
+			if (!c || !c->now || st->state == CRI_CONTAINER_RUNNING || st->attempt >= c->now->attempt ||
 				(c->before && str_eq(st->id, c->before->id) && c->now->state == CRI_CONTAINER_RUNNING)) {
 				continue;
 			}
@@ -397,7 +398,9 @@ static bool prepare(struct pod *p, struct arena *a, const struct value *pod) {
 		bool network = err.code == ERR_UNAVAILABLE && strncmp(err.msg, "network is not ready", 20) == 0;
 		snprintf(text, sizeof(text), "%s%s", network ? "" : "Failed to create pod sandbox: rpc error: code = Unknown desc = ", err.msg);
 		say(p, pod, &p->sandbox_error, network ? "NetworkNotReady" : "FailedCreatePodSandBox", text);
-		log_warn(KUBELET_LOG, "sandbox not made", kv_str("ns", p->ns), kv_str("pod", p->name), kv_err(&err));
+		if (!network) {
+			log_warn(KUBELET_LOG, "sandbox not made", kv_str("ns", p->ns), kv_str("pod", p->name), kv_err(&err));
+		}
 		return false;
 	}
 	free(TAKE(p->sandbox_error));

@@ -590,6 +590,18 @@ static void test_start_fails(void **state) {
 	pod_make(f, "\"restartPolicy\":\"Always\",\"containers\":[" WEB "]");
 	wait_status(f, "containerStatuses.web.state.waiting.reason", "RunContainerError");
 	assert_true(has_event(f, "Failed", "Error: exec: \"/nope\""));
+	/* the second failure counts, and is backed off from */
+	wait_status(f, "containerStatuses.web.state.waiting.reason", "CrashLoopBackOff");
+	wait_status(f, "containerStatuses.web.restartCount", "1");
+	wait_status(f, "containerStatuses.web.lastState.terminated.exitCode", "128");
+}
+
+static void test_start_recovers(void **state) {
+	struct fixture *f = *state;
+
+	f->cri->start_fails = "exec: \"/nope\": no such file or directory";
+	pod_make(f, "\"restartPolicy\":\"Always\",\"containers\":[" WEB "]");
+	wait_status(f, "containerStatuses.web.state.waiting.reason", "RunContainerError");
 	f->cri->start_fails = NULL;
 	wait_status(f, "phase", "Running");
 }
@@ -728,7 +740,7 @@ int main(void) {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
 		T(test_node), T(test_run_and_delete), T(test_force_delete), T(test_grace), T(test_crash_loop), T(test_never), T(test_succeeded),
 		T(test_inits), T(test_init_fails), T(test_sidecar), T(test_config_error), T(test_service_env), T(test_images), T(test_readiness),
-		T(test_liveness), T(test_adoption), T(test_orphan), T(test_volumes), T(test_missing_volume), T(test_subpath_errors), T(test_start_fails),
+		T(test_liveness), T(test_adoption), T(test_orphan), T(test_volumes), T(test_missing_volume), T(test_subpath_errors), T(test_start_fails), T(test_start_recovers),
 		T(test_network_fails), T(test_deadline), T(test_refused), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
 	};
 
