@@ -324,6 +324,7 @@ bool cacher_wait(struct cacher *c, int64_t revision, nsec_t timeout) {
 	if (cacher_revision(c) >= revision) {
 		return true;
 	}
+	pool_wait_begin();
 	__atomic_add_fetch(&c->waiters, 1, __ATOMIC_SEQ_CST);
 	pthread_mutex_lock(&c->lock);
 	while (cacher_revision(c) < revision && clock_mono() < until) {
@@ -332,6 +333,7 @@ bool cacher_wait(struct cacher *c, int64_t revision, nsec_t timeout) {
 	}
 	pthread_mutex_unlock(&c->lock);
 	__atomic_sub_fetch(&c->waiters, 1, __ATOMIC_SEQ_CST);
+	pool_wait_end();
 	return cacher_revision(c) >= revision;
 }
 

@@ -193,12 +193,14 @@ static bool wait_for(struct run *u, bool whole) {
 	struct timespec ts = { .tv_sec = until / NSEC_PER_SEC, .tv_nsec = until % NSEC_PER_SEC };
 	int rc = 0;
 
+	pool_wait_begin();
 	pthread_mutex_lock(&u->lock);
 	while (!u->ended && (whole || !u->known) && rc == 0) {
 		rc = pthread_cond_timedwait(&u->moved, &u->lock, &ts);
 	}
 	bool ok = rc == 0;
 	pthread_mutex_unlock(&u->lock);
+	pool_wait_end();
 	return ok;
 }
 

@@ -139,7 +139,9 @@ bool fail_retry(struct req *r, enum err_code code, int seconds, struct str messa
 	if (!r->details) {
 		r->details = value_new_object(r->a);
 	}
-	value_set_int(r->a, r->details, N_retryAfterSeconds, seconds);
+	if (seconds) {
+		value_set_int(r->a, r->details, N_retryAfterSeconds, seconds);
+	}
 	return fail(r, code, message, err);
 }
 

@@ -501,7 +501,9 @@ static bool send_piece(struct watcher *w, struct buf *b) {
 	size_t backlog = http_stream_backlog(w->stream);
 
 	while (backlog > BACKLOG_MAX / 2 && !__atomic_load_n(&w->gone, __ATOMIC_SEQ_CST)) {
+		pool_wait_begin();
 		clock_sleep(2 * NSEC_PER_MSEC);
+		pool_wait_end();
 		size_t now = http_stream_backlog(w->stream);
 		if (now < backlog) {
 			since = clock_mono();

@@ -5,6 +5,7 @@ what upstream's server answers to the same request.
 """
 import base64
 import http.client
+import http.server
 import json
 import os
 import shutil
@@ -626,6 +627,161 @@ def test_eviction(s):
     patch(s, "merge-patch", "/apis/policy/v1/namespaces/%s/poddisruptionbudgets/b/status" % ns, {"status": {"disruptionsAllowed": 1}})
     s.ok("POST", base + "/a/eviction", {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "a"}, "deleteOptions": {"gracePeriodSeconds": 0}})
     s.fails(404, "GET", base + "/a")
+
+
+# ---- what others serve -----------------------------------------------------------------------------------------------------------------
+
+
+class Backend:
+    """Answers like a kubelet or a pod: enough to see what the server passes on."""
+
+    def __init__(self, tls=None):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def plain(self, status, body, headers=()):
+                self.send_response(status)
+                for k, v in headers:
+                    self.send_header(k, v)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self):
+                if "/exec/" in self.path:
+                    self.send_response(101)
+                    self.send_header("Upgrade", "websocket")
+                    self.send_header("Connection", "Upgrade")
+                    self.send_header("X-Seen", self.path)
+                    self.send_header("Sec-WebSocket-Protocol", self.headers["Sec-WebSocket-Protocol"])
+                    self.end_headers()
+                    self.wfile.write(self.path.encode() + b"\n")
+                    self.wfile.flush()
+                    while True:
+                        data = self.connection.recv(1000)
+                        if not data:
+                            return
+                        self.wfile.write(data.upper())
+                        self.wfile.flush()
+                elif "follow=true" in self.path:
+                    self.send_response(200)
+                    self.send_header("Content-Type", "text/plain")
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    for i in range(3):
+                        self.wfile.write(b"7\r\nline %d\n\r\n" % i)
+                        self.wfile.flush()
+                        time.sleep(0.3)
+                    self.wfile.write(b"0\r\n\r\n")
+                elif "/containerLogs/" in self.path and "previous=true" in self.path:
+                    self.plain(400, b"previous terminated container \"c\" in pod \"p\" not found")
+                elif "redirect" in self.path:
+                    self.plain(302, b"", [("Location", "/else/where")])
+                elif "big" in self.path:
+                    self.plain(200, b"x" * (8 << 20))
+                else:
+                    self.plain(200, ("%s %s" % (self.path, self.headers.get("Authorization"))).encode(), [("X-Own", "yes")])
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                self.plain(201, b"got " + body)
+
+            def do_HEAD(self):
+                self.plain(200, b"")
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        if tls:
+            self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+@pytest.fixture(scope="module")
+def behind(s):
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(s.dir + "/server.crt", s.dir + "/server.key")
+    kubelet, web = Backend(tls), Backend()
+    ns = s.namespace("behind")
+    s.ok("POST", "/api/v1/nodes", {"metadata": {"name": "behind"}, "status": {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet.port}}}})
+    p = pod("p", nodeName="behind")
+    p["spec"]["containers"][0]["ports"] = [{"containerPort": web.port}]
+    s.ok("POST", "/api/v1/namespaces/behind/pods", p)
+    patch(s, "merge-patch", "/api/v1/namespaces/behind/pods/p/status", {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}})
+    two = pod("two", nodeName="behind")
+    two["spec"]["containers"].append({"name": "d", "image": "i"})
+    s.ok("POST", "/api/v1/namespaces/behind/pods", two)
+    s.ok("POST", "/api/v1/namespaces/behind/pods", pod("waiting"))
+    yield s
+    kubelet.server.shutdown()
+    web.server.shutdown()
+
+
+def test_logs(behind):
+    s = behind
+    base = "/api/v1/namespaces/behind/pods"
+    status, headers, body = s.get(base + "/p/log?tailLines=5&timestamps=true")
+    assert status == 200 and headers["Content-Type"] == "text/plain" and body == b"/containerLogs/behind/p/c?tailLines=5&timestamps=true None"
+    c = s.connect()
+    c.request("GET", base + "/p/log?follow=true")
+    r = c.getresponse()
+    begun = time.time()
+    assert r.readline() == b"line 0\n" and time.time() - begun < 0.25
+    assert r.read() == b"line 1\nline 2\n"
+    out = s.fails(400, "GET", base + "/p/log?previous=true")
+    assert out["message"] == 'previous terminated container "c" in pod "p" not found' and out["reason"] == "BadRequest"
+    assert s.fails(400, "GET", base + "/two/log")["message"] == "a container name must be specified for pod two, choose one of: [c d]"
+    assert s.fails(400, "GET", base + "/p/log?container=x")["message"] == "container x is not valid for pod p"
+    assert "must be greater than 0" in s.fails(422, "GET", base + "/p/log?sinceSeconds=0")["message"]
+    assert s.get(base + "/waiting/log")[2] == b""
+
+
+def test_exec_passes_bytes(behind):
+    s = behind
+    raw = s.tls.wrap_socket(socket.create_connection(("127.0.0.1", s.port)), server_hostname="127.0.0.1")
+    raw.sendall(b"GET /api/v1/namespaces/behind/pods/p/exec?command=sh&command=-c&stdin=true&stdout=1&stderr=0&tty=false HTTP/1.1\r\nHost: x\r\n"
+                b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Protocol: v5.channel.k8s.io\r\n\r\n")
+    f = raw.makefile("rb")
+    assert f.readline().startswith(b"HTTP/1.1 101")
+    headers = {}
+    while True:
+        line = f.readline().strip()
+        if not line:
+            break
+        k, v = line.split(b": ", 1)
+        headers[k.lower()] = v
+    assert headers[b"sec-websocket-protocol"] == b"v5.channel.k8s.io" and headers[b"upgrade"] == b"websocket"
+    assert f.readline() == b"/exec/behind/p/c?command=sh&command=-c&input=1&output=1\n"
+    raw.sendall(b"hello\n")
+    assert f.readline() == b"HELLO\n"
+    raw.close()
+    out = s.fails(400, "GET", "/api/v1/namespaces/behind/pods/p/exec?command=sh")
+    assert out["message"] == "Upgrade request required"
+    assert s.fails(404, "POST", "/api/v1/namespaces/behind/pods/none/exec?command=sh")["message"] == 'pods "none" not found'
+
+
+def test_proxies(behind):
+    s = behind
+    base = "/api/v1/namespaces/behind/pods"
+    status, headers, body = s.get(base + "/p/proxy/a/b?c=d", headers={"Authorization": "Bearer x"})
+    assert status == 200 and body == b"/a/b?c=d None" and headers["X-Own"] == "yes"
+    status, headers, body = s.get(base + "/p/proxy")
+    assert status == 301 and headers["Location"] == base + "/p/proxy/"
+    status, headers, body = s.get(base + "/p/proxy/redirect")
+    assert status == 302 and headers["Location"] == base + "/p/proxy/else/where"
+    status, headers, body = s.call("POST", base + "/p/proxy/x", b"body", headers={"Content-Type": "text/plain"})
+    assert status == 201 and body == b"got body"
+    assert len(s.get(base + "/p/proxy/big")[2]) == 8 << 20
+    assert s.call("HEAD", base + "/p/proxy/x")[0] == 200
+    out = s.fails(503, "GET", base + "/p:1/proxy/")
+    assert out["message"].startswith("error trying to reach service: ") and out["reason"] == "ServiceUnavailable"
+    assert s.get("/api/v1/nodes/behind/proxy/stats/summary")[2] == b"/stats/summary None"
+    s.ok("POST", "/api/v1/namespaces/behind/services", {"metadata": {"name": "none"}, "spec": {"ports": [{"port": 80}]}})
+    assert s.fails(503, "GET", "/api/v1/namespaces/behind/services/none/proxy/")["message"] == 'no endpoints available for service "none"'
 
 
 # ---- services ---------------------------------------------------------------------------------------------------------------------------

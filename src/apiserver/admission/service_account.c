@@ -106,7 +106,9 @@ static bool admit(struct admission *ad, struct err *err) {
 	auto_obj struct obj *sa = storage_get(storage_find(r->s, S(""), S("serviceaccounts")), ad->ns, name);
 	for (int i = 0; !sa && i < 50 && str_eq(name, S("default")); i++) {
 		/* The controller makes it a moment after the namespace: upstream waits a little too. */
+		pool_wait_begin();
 		clock_sleep(20 * NSEC_PER_MSEC);
+		pool_wait_end();
 		sa = storage_get(storage_find(r->s, S(""), S("serviceaccounts")), ad->ns, name);
 	}
 	if (!sa) {
