@@ -160,6 +160,7 @@ static ssize_t data_read(nghttp2_session *h2, int32_t id, uint8_t *unused, size_
 		return NGHTTP2_ERR_PAUSE;
 	}
 	pthread_mutex_lock(&x->lock);
+	free(TAKE(x->head)); /* it is out: a stream that waits keeps little */
 	size_t n = MIN(x->queued, max);
 	bool ended = x->ended, aborted = x->aborted, last = n == x->queued;
 	bool drained = last && x->drain_wanted;
@@ -200,7 +201,7 @@ void h2_answer(struct exchange *x) {
 	pthread_mutex_lock(&x->lock);
 	struct head *head = x->head_sent ? NULL : x->head;
 	bool empty = x->ended && !x->queued && !x->aborted;
-	bool ready = x->head != NULL;
+	bool ready = x->head || x->head_sent;
 	bool aborted = x->aborted;
 	bool reader = x->body_streamed && x->body_in.len < BODY_QUEUE_MAX / 2;
 	pthread_mutex_unlock(&x->lock);
