@@ -5,147 +5,15 @@
  * Dialling, sending and reading heads block and run on the caller's (or a pool) thread. A watch or an upgraded
  * connection is dialled so and then moves to its loop. The lock guards the idle connections only.
  */
-#include "net/client.h"
+#include "net/client_int.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/socket.h>
 #include <zlib.h>
 
-#include "base/log.h"
-#include "base/vec.h"
 #include "net/conn_int.h"
-#include "net/http1.h"
-#include "net/sock.h"
-#include "net/url.h"
 
-#define HEAD_BYTES_MAX ((size_t)1 << 20)
 #define HEADERS_MAX 1000
-#define READ_BYTES 65536
-#define IDLE_TOTAL_MAX 256
-
-/* A connection of the client; belongs to whoever uses it, or to the idle list. */
-struct client_link {
-	struct sock sock;
-	char *origin;      /* "https://host:port" */
-	struct buf in;     /* read beyond what was asked for */
-	nsec_t idle_since;
-	bool reused;
-};
-
-struct http_client {
-	_Atomic int refs; /* the holder's, and one per call in flight */
-	struct tls_client *tls;
-	char *base, *bearer, *user_agent;
-	struct str (*token)(void *arg, struct arena *a);
-	void *token_arg;
-	nsec_t connect_timeout, idle_timeout;
-	size_t idle_max;
-	pthread_mutex_t lock;
-	VEC(struct client_link *) idle; /* the latest last */
-};
-
-/* ---- connections ---- */
-
-static void link_free(struct client_link *k) {
-	if (k) {
-		sock_release(&k->sock);
-		buf_release(&k->in);
-		free(k->origin);
-		free(k);
-	}
-}
-
-/* An idle connection is alive when nothing can be read from it: neither an end nor bytes nobody asked for. */
-static bool link_alive(struct client_link *k) {
-	char c;
-	ssize_t n = recv(k->sock.fd, &c, 1, MSG_PEEK | MSG_DONTWAIT);
-	return n < 0 && errno == EAGAIN;
-}
-
-static struct client_link *link_reuse(struct http_client *c, const char *origin) {
-	struct client_link *found = NULL;
-	nsec_t now = clock_mono();
-	pthread_mutex_lock(&c->lock);
-	for (size_t i = c->idle.len; i-- > 0;) {
-		struct client_link *k = c->idle.at[i];
-		bool old = now - k->idle_since > c->idle_timeout;
-		if (!old && (found || strcmp(k->origin, origin) != 0)) {
-			continue;
-		}
-		VEC_REMOVE(&c->idle, i);
-		if (!old && link_alive(k)) {
-			found = k;
-			found->reused = true;
-		} else {
-			link_free(k);
-		}
-	}
-	pthread_mutex_unlock(&c->lock);
-	return found;
-}
-
-static void link_keep(struct http_client *c, struct client_link *k) {
-	size_t same = 0;
-	buf_release(&k->in);
-	k->idle_since = clock_mono();
-	pthread_mutex_lock(&c->lock);
-	VEC_EACH(&c->idle, it) {
-		same += strcmp((*it)->origin, k->origin) == 0;
-	}
-	bool keep = same < c->idle_max && c->idle.len < IDLE_TOTAL_MAX;
-	if (keep) {
-		VEC_PUSH(&c->idle, k);
-	}
-	pthread_mutex_unlock(&c->lock);
-	if (!keep) {
-		link_free(k);
-	}
-}
-
-static bool link_dial(struct http_client *c, const struct url *u, const char *origin, bool upgrade, nsec_t deadline, struct client_link **ret, struct err *err) {
-	nsec_t end = clock_mono() + c->connect_timeout;
-	bool unix_socket = str_eq(u->scheme, S("unix")), v6 = str_index(u->host, ':') >= 0;
-	bool https = str_case_eq(u->scheme, S("https")) || str_case_eq(u->scheme, S("wss"));
-	auto_free char *address = unix_socket ? xasprintf("unix:%.*s", STR_ARG(u->host))
-					      : xasprintf(v6 ? "[%.*s]:%d" : "%.*s:%d", STR_ARG(u->host), u->port);
-	int fd;
-	end = deadline ? MIN(end, deadline) : end;
-	if (!net_dial_fd(str_c(address), MAX(end - clock_mono(), (nsec_t)1), &fd, err)) {
-		return false;
-	}
-	struct client_link *k = xcalloc(1, sizeof(*k));
-	k->origin = xstrdup(origin);
-	k->in.max = HEAD_BYTES_MAX + READ_BYTES;
-	sock_init(&k->sock, fd, https ? tls_client_ssl(c->tls, u->host, upgrade) : NULL);
-	if (https && !sock_wait_handshake(&k->sock, end, err)) {
-		err_wrap(err, "%s", origin);
-		if (err->code == ERR_CLOSED || err->code == ERR_IO) {
-			err->code = ERR_UNAVAILABLE;
-		}
-		link_free(k);
-		return false;
-	}
-	*ret = k;
-	return true;
-}
 
 /* ---- requests ---- */
-
-/* One attempt's state: where it goes and what it says. */
-struct call {
-	struct http_client *client;
-	const struct http_request *r;
-	struct arena arena;
-	struct str text; /* the url, absolute */
-	struct url url;
-	struct str method;
-	char *origin; /* in the arena */
-	nsec_t deadline;
-	bool no_auth;
-	bool sent_any;
-};
 
 static bool url_of(struct call *c, struct str url, struct err *err) {
 	struct arena *a = &c->arena;
@@ -248,7 +116,7 @@ static bool head_write(struct call *c, bool upgrade, struct buf *b, struct err *
 }
 
 /* Sends head and body. A peer that answers early and closes makes this fail; its answer may still be read. */
-static bool request_send(struct call *c, struct client_link *k, bool upgrade, struct err *err) {
+bool call_send(struct call *c, struct client_link *k, bool upgrade, struct err *err) {
 	auto_buf struct buf head = { 0 };
 	const struct http_request *r = c->r;
 	if (!head_write(c, upgrade, &head, err)) {
@@ -317,7 +185,7 @@ static bool link_read(struct client_link *k, nsec_t deadline, bool *ret_eof, str
 }
 
 /* The answer's head; 1xx before it are skipped (but 101). *ret_nothing: the connection ended before a byte. */
-static bool head_read(struct client_link *k, struct str method, nsec_t deadline, struct arena *a, struct http1_head *ret, bool *ret_nothing, struct err *err) {
+bool call_head_read(struct client_link *k, struct str method, nsec_t deadline, struct arena *a, struct http1_head *ret, bool *ret_nothing, struct err *err) {
 	for (;;) {
 		size_t scanned = 0, len;
 		bool eof = false;
@@ -420,7 +288,7 @@ static bool body_read(struct client_link *k, const struct http1_head *head, stru
 static bool answer_read(struct call *c, struct client_link *k, struct http_response *ret, struct http1_head *head, bool *ret_nothing, struct err *err) {
 	z_stream z = { 0 };
 	struct sink sink = { .call = c, .response = ret };
-	if (!head_read(k, c->method, c->deadline, &ret->arena, head, ret_nothing, err)) {
+	if (!call_head_read(k, c->method, c->deadline, &ret->arena, head, ret_nothing, err)) {
 		return false;
 	}
 	ret->status = head->status;
@@ -458,12 +326,12 @@ void http_response_release(struct http_response *r) {
 
 /* ---- calls ---- */
 
-static void client_unref(struct http_client *c) {
+void client_unref(struct http_client *c) {
 	if (atomic_fetch_sub(&c->refs, 1) != 1) {
 		return;
 	}
 	VEC_EACH(&c->idle, it) {
-		link_free(*it);
+		client_link_free(*it);
 	}
 	VEC_RELEASE(&c->idle);
 	tls_client_free(c->tls);
@@ -474,7 +342,7 @@ static void client_unref(struct http_client *c) {
 	free(c);
 }
 
-static bool call_init(struct call *c, struct http_client *client, const struct http_request *r, struct err *err) {
+bool call_init(struct call *c, struct http_client *client, const struct http_request *r, struct err *err) {
 	*c = (struct call){ .client = client, .r = r };
 	c->method = r->method.len ? r->method : r->body.len || r->body_read ? S("POST") : S("GET");
 	c->deadline = r->timeout < 0 ? 0 : clock_mono() + (r->timeout ? r->timeout : 60 * NSEC_PER_SEC);
@@ -488,16 +356,16 @@ static bool repeatable(const struct call *c) {
 /* Sends and reads once more when a kept connection turns out to be dead. On success *ret_link is at the end of the answer. */
 static bool exchange_once(struct call *c, bool upgrade, struct http_response *ret, struct http1_head *head, struct client_link **ret_link, struct err *err) {
 	for (int attempt = 0;; attempt++) {
-		struct client_link *k = upgrade || attempt ? NULL : link_reuse(c->client, c->origin);
+		struct client_link *k = upgrade || attempt ? NULL : client_link_reuse(c->client, c->origin);
 		bool nothing = false;
-		if (!k && !link_dial(c->client, &c->url, c->origin, upgrade, c->deadline, &k, err)) {
+		if (!k && !client_link_dial(c->client, &c->url, c->origin, upgrade, c->deadline, &k, err)) {
 			return false;
 		}
 		c->sent_any = false;
-		bool sent = request_send(c, k, upgrade, err);
+		bool sent = call_send(c, k, upgrade, err);
 		struct err send_err = *err;
 		if (!sent && (err->code == ERR_TIMEOUT || err->code == ERR_CANCELLED || err->code == ERR_BAD_REQUEST)) {
-			link_free(k);
+			client_link_free(k);
 			return false;
 		}
 		if (answer_read(c, k, ret, head, &nothing, err)) {
@@ -506,7 +374,7 @@ static bool exchange_once(struct call *c, bool upgrade, struct http_response *re
 			return true;
 		}
 		bool again = k->reused && nothing && attempt == 0 && (repeatable(c) || !c->sent_any);
-		link_free(k);
+		client_link_free(k);
 		if (!again) {
 			if (nothing && !sent) {
 				*err = send_err;
@@ -550,9 +418,9 @@ bool http_do(struct http_client *client, const struct http_request *r, struct ht
 			break;
 		}
 		if (head.keep_alive && !k->in.len && head.status != 101) {
-			link_keep(client, k);
+			client_link_keep(client, k);
 		} else {
-			link_free(k);
+			client_link_free(k);
 		}
 		bool moved = head.status == 301 || head.status == 302 || head.status == 303 || head.status == 307 || head.status == 308;
 		bool safe = str_eq(c.method, S("GET")) || str_eq(c.method, S("HEAD"));
@@ -584,7 +452,7 @@ bool http_dial_upgrade(struct http_client *client, struct loop *l, const struct 
 	}
 	if (ok) {
 		ret->url = arena_str(&ret->arena, c.text);
-		link_free(k);
+		client_link_free(k);
 	} else {
 		http_response_release(ret);
 	}
@@ -619,221 +487,5 @@ bool http_client_new(const struct http_client_opts *o, struct http_client **ret,
 void http_client_free(struct http_client *c) {
 	if (c) {
 		client_unref(c);
-	}
-}
-
-/* ---- watches ---- */
-
-/*
- * Made by the caller, dialled on a pool thread, then the loop's. Two references: the holder's handle and the
- * dialler's, which becomes that of "there may be callbacks".
- */
-struct http_watch {
-	int refs; /* the loop's, once dialled */
-	struct http_client *client;
-	struct loop *loop;
-	struct http_watch_handler handler;
-	void *arg;
-	struct arena arena; /* the request's copy, then the answer's head */
-	struct http_request request;
-	struct http1_head head;
-	struct client_link *conn;
-	struct err err;
-	bool dialled_ok, cancelled, paused, ended;
-	struct http1_body body;
-	struct loop_fd *fd;
-};
-
-static void watch_unref(struct http_watch *w) {
-	if (--w->refs == 0) {
-		link_free(w->conn);
-		arena_release(&w->arena);
-		free(w);
-	}
-}
-
-static void watch_end(struct http_watch *w, const struct err *err) {
-	if (w->ended) {
-		return;
-	}
-	w->ended = true;
-	loop_fd_free(TAKE(w->fd));
-	link_free(TAKE(w->conn));
-	if (!w->cancelled) {
-		w->handler.on_end(w->arg, err);
-	}
-	watch_unref(w);
-}
-
-/* Gives on what k->in holds; false when the watch is over. */
-static bool watch_feed(struct http_watch *w) {
-	struct err err = { 0 };
-	enum parse p = PARSE_MORE;
-	while (!w->cancelled && !w->paused) {
-		struct str in = buf_view(&w->conn->in), piece;
-		p = http1_body_next(&w->body, &in, &piece, &err);
-		if (p != PARSE_MORE || !piece.len) {
-			buf_drop(&w->conn->in, w->conn->in.len - in.len);
-			break;
-		}
-		/* The bytes leave the buffer before the callback, which may cancel. */
-		auto_buf struct buf given = { 0 };
-		buf_str(&given, piece);
-		buf_drop(&w->conn->in, w->conn->in.len - in.len);
-		w->handler.on_data(w->arg, buf_view(&given));
-	}
-	if (w->cancelled) {
-		return false;
-	}
-	if (p != PARSE_MORE) {
-		watch_end(w, &err);
-		return false;
-	}
-	return true;
-}
-
-static void watch_ready(void *arg, int events) {
-	struct http_watch *w = arg;
-	struct err err = { 0 };
-	bool more = true;
-	w->refs++;
-	sock_woken(&w->conn->sock);
-	while (more && !w->cancelled && !w->ended && !w->paused) {
-		size_t n;
-		char *room = buf_reserve(&w->conn->in, READ_BYTES);
-		if (!room) {
-			err_set(&err, ERR_BAD_REQUEST, "the answer's chunk framing is too long");
-			watch_end(w, &err);
-			break;
-		}
-		switch (sock_read(&w->conn->sock, room, READ_BYTES, &n, &err)) {
-		case SOCK_OK:
-			w->conn->in.len += n;
-			more = watch_feed(w);
-			break;
-		case SOCK_AGAIN:
-			more = false;
-			if (!w->conn->in.len) {
-				buf_release(&w->conn->in); /* a waiting watch stays small */
-				w->conn->in.max = HEAD_BYTES_MAX + READ_BYTES;
-			}
-			break;
-		case SOCK_EOF:
-			if (!http1_body_at_eof(&w->body)) {
-				err_set(&err, ERR_UNAVAILABLE, "the server broke off within the answer");
-			}
-			watch_end(w, &err);
-			break;
-		case SOCK_ERROR:
-			watch_end(w, &err);
-			break;
-		}
-	}
-	watch_unref(w);
-}
-
-/* The dialler is done; on the loop. */
-static void watch_dialled(void *arg) {
-	struct http_watch *w = arg;
-	if (w->cancelled || !w->dialled_ok) {
-		watch_end(w, &w->err);
-		return;
-	}
-	w->refs++;
-	if (w->handler.on_headers) {
-		w->handler.on_headers(w->arg, w->head.status, w->head.headers);
-	}
-	http1_body_init(&w->body, w->head.framing, w->head.length);
-	if (w->cancelled) {
-		watch_end(w, &w->err);
-	} else if (watch_feed(w)) {
-		w->fd = loop_fd_watch(w->loop, w->conn->sock.fd, w->paused ? 0 : LOOP_READ, watch_ready, w);
-		if (!w->paused) {
-			watch_ready(w, LOOP_READ); /* TLS may hold bytes */
-		}
-	} else if (w->cancelled) {
-		watch_end(w, &w->err);
-	}
-	watch_unref(w);
-}
-
-static void watch_dial(void *arg) {
-	struct http_watch *w = arg;
-	struct call c;
-	struct http_client *client = w->client;
-	bool nothing = false;
-	bool ok = call_init(&c, client, &w->request, &w->err);
-	ok = ok && link_dial(client, &c.url, c.origin, false, c.deadline, &w->conn, &w->err) && request_send(&c, w->conn, false, &w->err) &&
-	     head_read(w->conn, c.method, c.deadline, &w->arena, &w->head, &nothing, &w->err);
-	w->dialled_ok = ok;
-	arena_release(&c.arena);
-	client_unref(client);
-	if (!loop_call(w->loop, watch_dialled, w)) {
-		watch_unref(w); /* the loop is over; the holder's handle goes with http_watch_cancel */
-	}
-}
-
-struct http_watch *http_watch_start(struct http_client *c, struct loop *l, const struct http_request *r, const struct http_watch_handler *h, void *arg) {
-	struct http_watch *w = xcalloc(1, sizeof(*w));
-	*w = (struct http_watch){ .refs = 2, .client = c, .loop = l, .handler = *h, .arg = arg, .request = *r };
-	atomic_fetch_add(&c->refs, 1);
-	struct http_header *headers = arena_array(&w->arena, struct http_header, r->headers_len);
-	for (size_t i = 0; i < r->headers_len; i++) {
-		headers[i] = (struct http_header){ arena_str(&w->arena, r->headers[i].name), arena_str(&w->arena, r->headers[i].value) };
-	}
-	w->request.headers = headers;
-	w->request.url = arena_str(&w->arena, r->url);
-	w->request.method = arena_str(&w->arena, r->method);
-	w->request.body = arena_str(&w->arena, r->body);
-	w->request.content_type = arena_str(&w->arena, r->content_type);
-	w->request.body_read = NULL;
-	w->request.gzip = false;
-	if (!pool_run(watch_dial, w)) {
-		err_set(&w->err, ERR_UNAVAILABLE, "too much work waits");
-		client_unref(c);
-		if (!loop_call(l, watch_dialled, w)) {
-			w->refs--;
-		}
-	}
-	return w;
-}
-
-void http_watch_cancel(struct http_watch *w) {
-	if (!w) {
-		return;
-	}
-	w->cancelled = true;
-	if (w->fd && !w->ended) {
-		watch_end(w, &w->err);
-	}
-	watch_unref(w);
-}
-
-void http_watch_pause(struct http_watch *w) {
-	w->paused = true;
-	if (w->fd) {
-		loop_fd_change(w->fd, 0);
-	}
-}
-
-static void watch_go_on(void *arg) {
-	struct http_watch *w = arg;
-	if (w->fd && !w->paused && !w->ended && !w->cancelled && watch_feed(w)) {
-		watch_ready(w, LOOP_READ);
-	}
-	watch_unref(w);
-}
-
-void http_watch_resume(struct http_watch *w) {
-	if (!w->paused) {
-		return;
-	}
-	w->paused = false;
-	if (w->fd) {
-		loop_fd_change(w->fd, LOOP_READ);
-		w->refs++;
-		if (!loop_call(w->loop, watch_go_on, w)) {
-			w->refs--;
-		}
 	}
 }

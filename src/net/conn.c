@@ -7,7 +7,6 @@
  */
 #include "net/conn_int.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -15,10 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
-
 #define READ_BYTES 65536
-#define PIPE_BACKLOG ((size_t)256 << 10)
 #define CLOSE_GRACE (10 * NSEC_PER_SEC)
 
 struct net_conn {
@@ -558,165 +554,17 @@ bool net_dial(struct loop *l, struct str address, nsec_t timeout, struct net_con
 	return true;
 }
 
-/* ---- listening ---- */
+/* ---- for pipe.c ---- */
 
-struct net_listener {
-	struct loop *loop;
-	int fd;
-	struct loop_fd *watch;
-	struct loop_timer again; /* after running out of fds */
-	void (*on_accept)(void *arg, struct net_conn *c);
-	void *arg;
-	bool in_accept, freed;
-	char address[160];
-};
-
-static void accept_again(struct loop_timer *t) {
-	struct net_listener *n = container_of(t, struct net_listener, again);
-	loop_fd_change(n->watch, LOOP_READ);
+void net_conn_break(struct net_conn *c) {
+	op_apply(c, OP_ABORT, NULL, NULL);
 }
 
-static void accept_ready(void *arg, int events) {
-	struct net_listener *n = arg;
-	n->in_accept = true;
-	for (int i = 0; i < 64 && !n->freed; i++) {
-		int fd = accept4(n->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd < 0) {
-			if (errno == EMFILE || errno == ENFILE) {
-				log_warn("net", "out of file descriptors, not accepting for a moment", kv_c("address", n->address));
-				loop_fd_change(n->watch, 0);
-				loop_timer_start(n->loop, &n->again, 100 * NSEC_PER_MSEC, accept_again);
-			}
-			break;
-		}
-		n->on_accept(n->arg, net_conn_from_fd(n->loop, fd));
-	}
-	n->in_accept = false;
-	if (n->freed) {
-		free(n);
-	}
+void net_conn_leave(struct net_conn *c, struct loop *to) {
+	loop_fd_free(TAKE(c->watch));
+	c->loop = to;
 }
 
-bool net_listen(struct loop *l, struct str address, void (*on_accept)(void *arg, struct net_conn *c), void *arg, struct net_listener **ret, struct err *err) {
-	int fd;
-	if (!net_listen_fd(address, &fd, err)) {
-		return false;
-	}
-	struct net_listener *n = xcalloc(1, sizeof(*n));
-	*n = (struct net_listener){ .loop = l, .fd = fd, .on_accept = on_accept, .arg = arg };
-	net_fd_address(fd, false, n->address, sizeof(n->address));
-	n->watch = loop_fd_watch(l, fd, LOOP_READ, accept_ready, n);
-	*ret = n;
-	return true;
-}
-
-struct str net_listener_address(struct net_listener *n) {
-	return str_c(n->address);
-}
-
-void net_listener_free(struct net_listener *n) {
-	if (!n) {
-		return;
-	}
-	loop_timer_stop(&n->again);
-	loop_fd_free(n->watch);
-	close(n->fd);
-	if (str_starts(str_c(n->address), S("unix:/"))) {
-		unlink(n->address + 5);
-	}
-	n->freed = true;
-	if (!n->in_accept) {
-		free(n);
-	}
-}
-
-/* ---- piping ---- */
-
-struct pipe;
-struct pipe_end {
-	struct pipe *pipe;
-	struct net_conn *conn;
-	struct pipe_end *other;
-	int64_t bytes; /* read here, written there */
-	bool paused;
-};
-struct pipe {
-	struct pipe_end a, b;
-	int open;
-	void (*on_done)(void *arg, int64_t a_to_b, int64_t b_to_a);
-	void *arg;
-};
-
-static void pipe_data(void *arg, struct str bytes) {
-	struct pipe_end *e = arg;
-	e->bytes += (int64_t)bytes.len;
-	if (!net_conn_write(e->other->conn, bytes)) {
-		return; /* the other is over: its on_close ends this one too */
-	}
-	if (net_conn_backlog(e->other->conn) > PIPE_BACKLOG) {
-		e->paused = true;
-		net_conn_pause(e->conn);
-	}
-}
-
-static void pipe_eof(void *arg) {
-	struct pipe_end *e = arg;
-	net_conn_shutdown(e->other->conn);
-}
-
-static void pipe_drain(void *arg) {
-	struct pipe_end *e = arg;
-	if (e->other->paused) {
-		e->other->paused = false;
-		net_conn_resume(e->other->conn);
-	}
-}
-
-static void pipe_close(void *arg, const struct err *err) {
-	struct pipe_end *e = arg;
-	struct pipe *p = e->pipe;
-	if (--p->open == 1) {
-		/* A clean end: both directions have ended, and the other closes once it has sent what it holds. */
-		if (err->code) {
-			op_apply(e->other->conn, OP_ABORT, NULL, NULL);
-		}
-		return;
-	}
-	if (p->on_done) {
-		p->on_done(p->arg, p->a.bytes, p->b.bytes);
-	}
-	conn_unref(p->a.conn);
-	conn_unref(p->b.conn);
-	free(p);
-}
-
-static const struct net_conn_handler pipe_handler = {
-	.on_data = pipe_data, .on_eof = pipe_eof, .on_drain = pipe_drain, .on_close = pipe_close
-};
-
-/* On a's loop; b belongs to it by now. */
-static void pipe_start(void *arg) {
-	struct pipe *p = arg;
-	conn_adopt(p->b.conn);
-	op_start(p->b.conn, &pipe_handler, &p->b);
-	op_start(p->a.conn, &pipe_handler, &p->a);
-}
-
-/* On b's old loop: lets go of it. */
-static void pipe_move(void *arg) {
-	struct pipe *p = arg;
-	loop_fd_free(TAKE(p->b.conn->watch));
-	p->b.conn->loop = p->a.conn->loop;
-	if (!loop_call(p->a.conn->loop, pipe_start, p)) {
-		log_warn("net", "a pipe's loop has stopped");
-	}
-}
-
-void net_conn_pipe(struct net_conn *a, struct net_conn *b, void (*on_done)(void *arg, int64_t a_to_b, int64_t b_to_a), void *arg) {
-	struct pipe *p = xcalloc(1, sizeof(*p));
-	*p = (struct pipe){ .a = { p, a, &p->b }, .b = { p, b, &p->a }, .open = 2, .on_done = on_done, .arg = arg };
-	void (*first)(void *arg) = a->loop == b->loop ? pipe_start : pipe_move;
-	if (!loop_call(b->loop, first, p)) {
-		log_warn("net", "a pipe's loop has stopped");
-	}
+void net_conn_join(struct net_conn *c) {
+	conn_adopt(c);
 }

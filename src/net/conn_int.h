@@ -20,4 +20,10 @@ void net_conn_fail(struct net_conn *c, const struct err *err);
 /* Ends all at once; their holders are told. On their loop. */
 void net_conn_abort_all(struct net_conn_owner *owner);
 
+/* For pipes. On its loop: ends it at once, the handle stays. */
+void net_conn_break(struct net_conn *c);
+/* On its old loop, not yet started: lets go of it; then on the new one: takes it up. */
+void net_conn_leave(struct net_conn *c, struct loop *to);
+void net_conn_join(struct net_conn *c);
+
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server_int.h - the inside of the HTTP server, shared by its four files:
+ * server_int.h - the inside of the HTTP server, shared by its files:
  *
  *   server.c       listeners, io loops, connections: sockets, time limits, start and stop
  *   server_h1.c    HTTP/1.1 on a connection
  *   server_h2.c    HTTP/2 on a connection (nghttp2)
- *   exchange.c     requests and answers: what handlers call, and the queue between them and the loop
+ *   exchange.c     a request on its way to a handler; the queue between the answering thread and the loop
+ *   answer.c       answers that end with their handler
+ *   stream.c       answers that outlive it: streams, upgrades
  *
  * Threads. A connection belongs to its io loop. An exchange is shared: its request is the worker's, its
  * queue is guarded by its lock, and what is marked so is the loop's. Two to four references hold it: the connection (or stream),
@@ -178,6 +180,19 @@ bool exchange_body_full(struct exchange *x);                   /* a streamed bod
 void exchange_refuse(struct exchange *x, int status, const char *why); /* answers without a handler; on the loop */
 /* Takes up to `max` queued bytes through `put`; returns the count. With the lock held. */
 size_t exchange_take(struct exchange *x, size_t max, void (*put)(struct conn *c, const void *bytes, size_t len), struct conn *c);
+
+void exchange_queue(struct exchange *x, struct net_bytes *bytes); /* takes a reference of its own; with the lock held */
+void exchange_kick(struct exchange *x);     /* the loop looks at it; without the lock */
+void exchange_kick_now(struct exchange *x); /* the same, on the loop */
+struct exchange *exchange_of(const struct http_exchange *x);
+void wait_cond_init(pthread_cond_t *cond);  /* conditions on the real clock, which no simulation moves */
+bool wait_cond_until(pthread_cond_t *cond, pthread_mutex_t *lock, nsec_t deadline);
+nsec_t real_mono(void);
+
+/* answer.c */
+/* The head of an answer with the headers added so far; length -1: not known. */
+struct head *answer_head(struct exchange *x, int status, struct str content_type, int64_t length);
+void gzip_free(struct gzip *g);
 
 /* server.c */
 void conn_dirty(struct conn *c);              /* to be flushed this turn */

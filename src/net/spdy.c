@@ -8,17 +8,14 @@
  */
 #include "net/spdy.h"
 
-#include <zlib.h>
-
 #include "base/list.h"
+#include "net/spdy_block.h"
 
 #define VERSION 3
 #define WINDOW_DEFAULT 65536
 #define STREAMS_DEFAULT 1000
 #define BACKLOG_DEFAULT ((size_t)4 << 20)
 #define CONTROL_MAX ((size_t)64 << 10)  /* bytes of a control frame */
-#define HEADERS_MAX ((size_t)64 << 10)  /* bytes of an unpacked header block */
-#define PAIRS_MAX 200
 #define DATA_FRAME ((size_t)32 << 10)
 
 enum frame_type { SYN_STREAM = 1, SYN_REPLY = 2, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, HEADERS = 8, WINDOW_UPDATE = 9 };
@@ -44,7 +41,7 @@ struct spdy {
 	uint32_t next_id, last_peer_id, next_ping;
 	bool goaway_seen, goaway_sent, broken;
 	int depth; /* calls on the stack: the dead are freed by the outermost */
-	z_stream unpack, pack;
+	struct spdy_block block; /* of headers: one compressed stream each way */
 	/* windows of the session, and whether the peer keeps any */
 	bool windows_kept;
 	int64_t send_window, initial_window;
@@ -56,21 +53,6 @@ struct spdy {
 	struct buf control;
 };
 
-/* The header dictionary of the draft: length-prefixed names, then loose text. Words are separated by '|' here. */
-static const char dictionary_words[] =
-	"options|head|post|put|delete|trace|accept|accept-charset|accept-encoding|accept-language|accept-ranges|age|allow|authorization|cache-control|"
-	"connection|content-base|content-encoding|content-language|content-length|content-location|content-md5|content-range|content-type|date|etag|expect|"
-	"expires|from|host|if-match|if-modified-since|if-none-match|if-range|if-unmodified-since|last-modified|location|max-forwards|pragma|"
-	"proxy-authenticate|proxy-authorization|range|referer|retry-after|server|te|trailer|transfer-encoding|upgrade|user-agent|vary|via|warning|"
-	"www-authenticate|method|get|status|200 OK|version|HTTP/1.1|url|public|set-cookie|keep-alive|origin";
-static const char dictionary_text[] =
-	"100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative Information204 No Content"
-	"301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 Internal Server Error501 Not Implemented503 Service Unavailable"
-	"Jan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec 00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMT"
-	"chunked,text/html,image/png,image/jpg,image/gif,application/xml,application/xhtml+xml,text/plain,text/javascript,publicprivatemax-age="
-	"gzip,deflate,sdchcharset=utf-8charset=iso-8859-1,utf-,*,enq=0.";
-#define DICTIONARY_BYTES 1423
-
 static void put32(struct buf *b, uint32_t v) {
 	char bytes[4] = { (char)(v >> 24), (char)(v >> 16), (char)(v >> 8), (char)v };
 	buf_add(b, bytes, 4);
@@ -79,16 +61,6 @@ static void put32(struct buf *b, uint32_t v) {
 static uint32_t get32(const char *p) {
 	const uint8_t *u = (const uint8_t *)p;
 	return (uint32_t)u[0] << 24 | (uint32_t)u[1] << 16 | (uint32_t)u[2] << 8 | u[3];
-}
-
-static void dictionary_make(struct buf *b) {
-	struct str rest = str_c(dictionary_words), word;
-	while (str_next(&rest, '|', &word)) {
-		put32(b, (uint32_t)word.len);
-		buf_str(b, word);
-	}
-	buf_c(b, dictionary_text);
-	assert(b->len == DICTIONARY_BYTES);
 }
 
 static struct spdy_stream_impl *impl(const struct spdy_stream *s) {
@@ -131,29 +103,6 @@ static void control_words(struct spdy *s, enum frame_type type, uint32_t a, uint
 
 static void reset_send(struct spdy *s, uint32_t id, enum spdy_status status) {
 	control_words(s, RST_STREAM, id, (uint32_t)status, true);
-}
-
-static void headers_pack(struct spdy *s, const struct http_header *headers, size_t n, struct buf *out) {
-	auto_buf struct buf plain = { 0 };
-	put32(&plain, (uint32_t)n);
-	for (size_t i = 0; i < n; i++) {
-		put32(&plain, (uint32_t)headers[i].name.len);
-		for (size_t k = 0; k < headers[i].name.len; k++) {
-			char c = headers[i].name.ptr[k];
-			buf_char(&plain, c >= 'A' && c <= 'Z' ? (char)(c + 32) : c);
-		}
-		put32(&plain, (uint32_t)headers[i].value.len);
-		buf_str(&plain, headers[i].value);
-	}
-	s->pack.next_in = (Bytef *)plain.ptr;
-	s->pack.avail_in = (uInt)plain.len;
-	do {
-		char *room = buf_reserve(out, 1024);
-		s->pack.next_out = (Bytef *)room;
-		s->pack.avail_out = 1024;
-		deflate(&s->pack, Z_SYNC_FLUSH);
-		out->len += 1024 - s->pack.avail_out;
-	} while (s->pack.avail_out == 0);
 }
 
 static void data_frame(struct spdy *s, uint32_t id, struct str bytes, bool fin) {
@@ -265,72 +214,6 @@ static bool session_break(struct spdy *s, uint32_t status, const char *why) {
 	return false;
 }
 
-/* Each value of a name that has several, which NULs separate, becomes a header of its own. */
-static bool pairs_parse(struct str plain, struct arena *a, struct http_headers *ret) {
-	if (plain.len < 4) {
-		return false;
-	}
-	uint32_t pairs = get32(plain.ptr);
-	plain = str_from(plain, 4);
-	if (pairs > PAIRS_MAX) {
-		return false;
-	}
-	struct http_header *at = arena_array(a, struct http_header, PAIRS_MAX);
-	size_t n = 0;
-	for (uint32_t i = 0; i < pairs; i++) {
-		struct str part[2];
-		for (int k = 0; k < 2; k++) {
-			if (plain.len < 4 || get32(plain.ptr) > plain.len - 4) {
-				return false;
-			}
-			uint32_t len = get32(plain.ptr);
-			part[k] = arena_str(a, str_sub(plain, 4, 4 + (size_t)len));
-			plain = str_from(plain, 4 + (size_t)len);
-		}
-		struct str rest = part[1], value;
-		while (str_next(&rest, 0, &value)) {
-			if (n == PAIRS_MAX || !part[0].len) {
-				return false;
-			}
-			at[n++] = (struct http_header){ part[0], value };
-		}
-	}
-	*ret = (struct http_headers){ at, n };
-	return true;
-}
-
-static bool headers_unpack(struct spdy *s, struct str packed, struct arena *a, struct http_headers *ret) {
-	auto_buf struct buf plain = BUF_INIT(HEADERS_MAX);
-	auto_buf struct buf dictionary = { 0 };
-	s->unpack.next_in = (Bytef *)(uintptr_t)packed.ptr;
-	s->unpack.avail_in = (uInt)packed.len;
-	for (;;) {
-		char *room = buf_reserve(&plain, 2048);
-		if (!room) {
-			return false;
-		}
-		s->unpack.next_out = (Bytef *)room;
-		s->unpack.avail_out = 2048;
-		int rc = inflate(&s->unpack, Z_SYNC_FLUSH);
-		plain.len += 2048 - s->unpack.avail_out;
-		if (rc == Z_NEED_DICT) {
-			dictionary_make(&dictionary);
-			rc = inflateSetDictionary(&s->unpack, (Bytef *)dictionary.ptr, (uInt)dictionary.len);
-			if (rc != Z_OK) {
-				return false;
-			}
-			continue;
-		}
-		if (rc != Z_OK && rc != Z_BUF_ERROR) {
-			return false;
-		}
-		if (s->unpack.avail_out) {
-			break; /* all that there was */
-		}
-	}
-	return !s->unpack.avail_in && pairs_parse(buf_view(&plain), a, ret);
-}
-
 static bool syn_stream(struct spdy *s, uint8_t flags, struct str body) {
 	if (body.len < 10) {
 		return session_break(s, SPDY_PROTOCOL_ERROR, "a SYN_STREAM frame is too short");
@@ -338,7 +221,7 @@ static bool syn_stream(struct spdy *s, uint8_t flags, struct str body) {
 	uint32_t id = get32(body.ptr) & 0x7fffffff;
 	struct arena a = { 0 };
 	struct http_headers headers;
-	if (!headers_unpack(s, str_from(body, 10), &a, &headers)) {
+	if (!spdy_block_unpack(&s->block, str_from(body, 10), &a, &headers)) {
 		arena_release(&a);
 		return session_break(s, SPDY_PROTOCOL_ERROR, "a header block does not unpack");
 	}
@@ -367,7 +250,7 @@ static bool syn_reply(struct spdy *s, enum frame_type type, uint8_t flags, struc
 		return session_break(s, SPDY_PROTOCOL_ERROR, "a SYN_REPLY frame is too short");
 	}
 	struct spdy_stream_impl *st = stream_find(s, get32(body.ptr) & 0x7fffffff);
-	if (!headers_unpack(s, str_from(body, 4), &a, &headers)) {
+	if (!spdy_block_unpack(&s->block, str_from(body, 4), &a, &headers)) {
 		return session_break(s, SPDY_PROTOCOL_ERROR, "a header block does not unpack");
 	}
 	if (!st) {
@@ -547,7 +430,6 @@ bool spdy_input(struct spdy *s, struct str bytes) {
 /* ---- the owner's calls ---- */
 
 struct spdy *spdy_new(const struct spdy_opts *opts, const struct spdy_handler *h, void *arg) {
-	auto_buf struct buf dictionary = { 0 };
 	struct spdy *s = xcalloc(1, sizeof(*s));
 	s->opts = *opts;
 	s->opts.streams_max = opts->streams_max ? opts->streams_max : STREAMS_DEFAULT;
@@ -561,12 +443,7 @@ struct spdy *spdy_new(const struct spdy_opts *opts, const struct spdy_handler *h
 	s->next_ping = opts->client ? 1 : 2;
 	s->send_window = s->initial_window = WINDOW_DEFAULT;
 	s->control.max = CONTROL_MAX;
-	dictionary_make(&dictionary);
-	int rc = inflateInit(&s->unpack);
-	rc |= deflateInit2(&s->pack, Z_BEST_SPEED, Z_DEFLATED, 11, 1, Z_DEFAULT_STRATEGY); /* a small window: headers are short */
-	rc |= deflateSetDictionary(&s->pack, (Bytef *)dictionary.ptr, (uInt)dictionary.len);
-	assert(rc == Z_OK);
-	(void)rc;
+	spdy_block_init(&s->block);
 	if (s->opts.window != WINDOW_DEFAULT) {
 		auto_buf struct buf f = { 0 };
 		control_begin(&f, SETTINGS, 0, 12);
@@ -588,8 +465,7 @@ void spdy_free(struct spdy *s) {
 		stream_close(s, container_of(s->streams.next, struct spdy_stream_impl, link), true);
 	}
 	leave(s);
-	inflateEnd(&s->unpack);
-	deflateEnd(&s->pack);
+	spdy_block_release(&s->block);
 	buf_release(&s->control);
 	free(s);
 }
@@ -598,7 +474,7 @@ static void syn_send(struct spdy *s, enum frame_type type, uint32_t id, const st
 	auto_buf struct buf block = { 0 };
 	auto_buf struct buf f = { 0 };
 	size_t fixed = type == SYN_STREAM ? 10 : 4;
-	headers_pack(s, headers, n, &block);
+	spdy_block_pack(&s->block, headers, n, &block);
 	control_begin(&f, type, fin ? FLAG_FIN : 0, (uint32_t)(fixed + block.len));
 	put32(&f, id);
 	if (type == SYN_STREAM) {
