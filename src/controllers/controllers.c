@@ -22,6 +22,7 @@
 	X(replication_controller)       \
 	X(deployment)                   \
 	X(job)                          \
+	X(cron_job)                     \
 	X(ttl_after_finished)           \
 	X(endpoint_slice)               \
 	X(endpoints)                    \
