@@ -114,6 +114,7 @@ static void try_done(struct job *j) {
 	nsec_t now = loop_now(l->opts.loop);
 
 	l->trying = false;
+	loop_timer_stop(&l->timer);
 	if (l->closing) {
 		if (!l->release && (l->held || l->leading)) {
 			l->release = true;
@@ -149,7 +150,7 @@ static void try_start(struct leader *l) {
 	if (!pool_submit(&l->job)) {
 		l->trying = false;
 		loop_timer_start(l->opts.loop, &l->timer, RETRY, on_timer);
-	} else if (l->leading) {
+	} else if (l->leading && !l->closing) {
 		nsec_t left = l->renewed + RENEW_DEADLINE - l->began;
 		loop_timer_start(l->opts.loop, &l->timer, MAX(left, (nsec_t)0), on_deadline);
 	}

@@ -162,8 +162,8 @@ static void test_expired(void **state) {
 struct counted {
 	struct work_queue *queue;
 	pthread_mutex_t lock;
-	int runs, running, most, fail;
-	nsec_t last;
+	atomic_int runs, running, most, fail;
+	_Atomic nsec_t last;
 };
 
 static bool count(void *arg, struct str key, struct err *err) {
@@ -172,7 +172,7 @@ static bool count(void *arg, struct str key, struct err *err) {
 	pthread_mutex_lock(&c->lock);
 	c->runs++;
 	c->running++;
-	c->most = MAX(c->most, c->running);
+	c->most = c->running > c->most ? c->running : c->most;
 	c->last = clock_mono();
 	bool ok = c->fail-- <= 0;
 	pthread_mutex_unlock(&c->lock);
