@@ -114,7 +114,7 @@ bool mdb_err(struct store *s, int rc, struct err *err, const char *what); /* LMD
 MDB_val short_key(struct str key, char room[SHORT_KEY_MAX]);              /* the key in `now` */
 struct rev_key rev_key(int64_t rev);
 int64_t rev_of(const MDB_val *v);
-bool record_read(const MDB_val *v, int64_t revision, struct record *ret);
+bool lmdb_record_read(const MDB_val *v, int64_t revision, struct record *ret);
 int log_get(struct store *s, MDB_txn *txn, int64_t revision, struct record *ret);
 int now_get(struct store *s, MDB_txn *txn, struct str key, struct record *ret); /* MDB_NOTFOUND; MDB_KEYEXIST: two long keys with one hash */
 int log_edge(struct store *s, MDB_txn *txn, MDB_cursor_op edge, int64_t *ret);  /* the first or last revision, 0 when there is none */

@@ -50,7 +50,7 @@ int64_t rev_of(const MDB_val *v) {
 	return (int64_t)__builtin_bswap64(be);
 }
 
-bool record_read(const MDB_val *v, int64_t revision, struct record *ret) {
+bool lmdb_record_read(const MDB_val *v, int64_t revision, struct record *ret) {
 	if (v->mv_size < sizeof(struct log_head)) {
 		return false;
 	}
@@ -70,7 +70,7 @@ int log_get(struct store *s, MDB_txn *txn, int64_t revision, struct record *ret)
 	struct rev_key k = rev_key(revision);
 	MDB_val key = { 8, k.be }, v;
 	int rc = mdb_get(txn, s->log, &key, &v);
-	return rc ? rc : record_read(&v, revision, ret) ? 0 : MDB_CORRUPTED;
+	return rc ? rc : lmdb_record_read(&v, revision, ret) ? 0 : MDB_CORRUPTED;
 }
 
 /* The current record of a key; MDB_NOTFOUND. */

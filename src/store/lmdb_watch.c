@@ -74,7 +74,7 @@ bool watch_catch_up(struct store *s, struct store_watch *w, struct err *err) {
 	k = (MDB_val){ 8, rk.be };
 	for (rc = mdb_cursor_get(c, &k, &v, MDB_SET_RANGE); !rc; rc = mdb_cursor_get(c, &k, &v, MDB_NEXT)) {
 		struct record r, prev;
-		if (!record_read(&v, rev_of(&k), &r)) {
+		if (!lmdb_record_read(&v, rev_of(&k), &r)) {
 			rc = MDB_CORRUPTED;
 			break;
 		}
