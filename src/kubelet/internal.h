@@ -168,6 +168,8 @@ struct pod {
 	int64_t status_revision;    /* of our last write */
 	nsec_t status_reconciled;   /* mono: last time that a foreign change was put right */
 	bool status_busy, delete_sent;
+	struct obj *mirror;         /* of a static pod, in the API; NULL: none */
+	bool mirror_busy;
 	bool released;              /* stage is TERMINATED or later */
 	const char *refused;        /* reason why it may not run here, set before the first pass; NULL */
 	char *refused_message;

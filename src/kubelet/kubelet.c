@@ -24,6 +24,7 @@
 #include "kubelet/pod.h"
 #include "kubelet/resources.h"
 #include "kubelet/server.h"
+#include "kubelet/static_pods.h"
 #include "kubelet/tokens.h"
 #include "kubelet/volume.h"
 #include "net/client.h"
@@ -152,6 +153,10 @@ static void on_pod(void *arg, struct obj *old, struct obj *now) {
 	struct str uid = value_str_at(meta, N_uid);
 	struct pod *p = kubelet_pod(k, uid);
 
+	if (is_mirror((now ? now : old)->root)) {
+		static_pods_mirror(k->static_pods, k, old, now);
+		return;
+	}
 	if (old && now && !str_eq(value_str_at(old->root, N_metadata, N_uid), uid)) {
 		on_pod(arg, old, NULL); /* the same name, another pod */
 	}
@@ -228,6 +233,9 @@ static void informers_start(void *arg) {
 	struct kubelet *k = arg;
 	auto_arena struct arena a = { 0 };
 
+	if (k->static_pods) {
+		static_pods_begin(k->static_pods);
+	}
 	k->node_informer = informer_start(&(struct informer_opts){ .client = k->o.client,
 		.loop = k->loop,
 		.gvr = GVR_NODES,
@@ -517,6 +525,7 @@ static void capacity_find(struct kubelet *k) {
 }
 
 static void parts_free(struct kubelet *k) {
+	static_pods_free(k->static_pods);
 	sweep_free(k->sweep);
 	housekeeping_free(k->housekeeping);
 	kubelet_node_free(k->node);
@@ -554,6 +563,9 @@ static bool parts_make(struct kubelet *k, struct err *err) {
 	if (!adopt(k, err)) {
 		return err_wrap(err, "look for what runs");
 	}
+	if (k->o.static_pod_dir && !static_pods_new(k, &k->static_pods, err)) {
+		return false;
+	}
 	if (k->o.cert_file && !kubelet_server_start(k, &k->server, err)) {
 		return false;
 	}
@@ -586,6 +598,9 @@ static void stop_on_loop(void *arg) {
 	struct kubelet *k = arg;
 
 	k->stopping = true;
+	if (k->static_pods) {
+		static_pods_end(k->static_pods);
+	}
 	if (k->pods_informer) {
 		informer_stop(TAKE(k->pods_informer));
 	}

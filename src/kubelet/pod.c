@@ -66,6 +66,7 @@ static void pod_free(struct pod *p) {
 	VEC_RELEASE(&p->pass_probes);
 	volumes_free(p->volumes);
 	obj_unref(p->obj);
+	obj_unref(p->mirror);
 	obj_unref(p->pass_obj);
 	obj_unref(p->pass_status_have);
 	obj_unref(p->status_want);

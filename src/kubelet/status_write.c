@@ -13,7 +13,7 @@
 struct status_job {
 	struct job job;
 	struct pod *p;           /* referenced */
-	struct obj *obj;         /* the pod as known when the job was made */
+	struct obj *obj;         /* the pod in the API as known when the job was made */
 	struct obj *want, *have; /* statuses; have may be NULL */
 	bool delete_too;
 	/* result */
@@ -121,7 +121,7 @@ static bool write_status(struct status_job *j, struct err *err) {
 	}
 	struct value *patch = value_new_object(&a);
 	struct value *meta = value_ensure_object(&a, patch, N_metadata);
-	value_set_str(&a, meta, N_uid, p->uid);
+	value_set_str(&a, meta, N_uid, value_str_at(j->obj->root, N_metadata, N_uid));
 	value_set(&a, patch, N_status, diff);
 	if (!client_patch(p->k->o.client, GVR_PODS, p->ns, p->name, S("status"), PATCH_STRATEGIC, patch, &ret, err)) {
 		return false;
@@ -195,10 +195,10 @@ static void job_done(struct job *job) {
 void pod_status_post(struct pod *p) {
 	struct kubelet *k = p->k;
 
-	if (p->status_busy || p->freeing || k->stopping || p->gone || !p->obj || !p->status_want || p->is_static) {
+	if (p->status_busy || p->freeing || k->stopping || p->gone || !p->obj || !p->status_want || (p->is_static && !p->mirror)) {
 		return;
 	}
-	bool deleting = p->released && !p->delete_sent && !value_is_empty(value_at(p->obj->root, N_metadata, N_deletionTimestamp));
+	bool deleting = !p->is_static && p->released && !p->delete_sent && !value_is_empty(value_at(p->obj->root, N_metadata, N_deletionTimestamp));
 	if (!deleting && p->status_have) {
 		auto_arena struct arena a = { 0 };
 		if (!pod_status_diff(&a, p->status_want->root, p->status_have->root)) {
@@ -208,7 +208,7 @@ void pod_status_post(struct pod *p) {
 	struct status_job *j = xcalloc(1, sizeof(*j));
 	j->job = (struct job){ .loop = k->loop, .run = job_run, .done = job_done };
 	j->p = p;
-	j->obj = obj_ref(p->obj);
+	j->obj = obj_ref(p->is_static ? p->mirror : p->obj);
 	j->want = obj_ref(p->status_want);
 	j->have = obj_ref(p->status_have);
 	j->delete_too = deleting;

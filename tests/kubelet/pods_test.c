@@ -23,6 +23,7 @@ struct fixture {
 	char dir[64];
 	_Atomic int adds, dels;
 	const char *_Atomic network_fails;
+	bool manifests;
 };
 
 static bool net_add(void *arg, const struct pod_network_pod *pod, struct pod_ips *ret, struct err *err) {
@@ -49,6 +50,9 @@ static void kubelet_up(struct fixture *f) {
 	struct kubelet_opts o = { .client = f->client, .cri = f->cri, .network = { .add = net_add, .del = net_del, .arg = f }, .node_name = "n1",
 		.node_ip = "192.0.2.1", .state_dir = f->dir, .cluster_dns = "10.96.0.10", .cgroup_root = "/test" };
 
+	char manifests[96];
+	snprintf(manifests, sizeof(manifests), "%s/manifests", f->dir);
+	o.static_pod_dir = f->manifests ? manifests : NULL;
 	f->k = kubelet_new();
 	f->cri->on_exit = kubelet_on_exit;
 	f->cri->arg = f->k;
@@ -639,6 +643,61 @@ static void test_refused(void **state) {
 	wait_gone(f);
 }
 
+static void manifest(struct fixture *f, const char *image) {
+	char path[128], text[512];
+	struct err err = { 0 };
+
+	snprintf(path, sizeof(path), "%s/manifests", f->dir);
+	assert_true(dir_make(path, 0755, &err));
+	snprintf(path, sizeof(path), "%s/manifests/p.yaml", f->dir);
+	snprintf(text, sizeof(text), "apiVersion: v1\nkind: Pod\nmetadata: {name: st, namespace: ns}\nspec:\n  containers:\n  - {name: web, image: \"%s\"}\n",
+		image);
+	assert_true(file_write(path, str_c(text), 0644, &err));
+}
+
+static bool mirror_runs(struct fixture *f, const char *image) {
+	for (nsec_t end = clock_mono() + WAIT; clock_mono() < end; clock_sleep(5 * NSEC_PER_MSEC)) {
+		auto_obj struct obj *o = fake_get(f->api, "pods", "ns", "st-n1");
+		auto_arena struct arena a = { 0 };
+		const struct value *st = o ? value_get(o->root, N_status) : NULL;
+		if (str_eqc(look(&a, st, "containerStatuses.web.image"), image) && str_eqc(look(&a, st, "phase"), "Running")) {
+			return true;
+		}
+	}
+	return false;
+}
+
+static void test_static_pod(void **state) {
+	struct fixture *f = *state;
+	char path[128];
+
+	kubelet_down(f);
+	manifest(f, "web:1");
+	f->manifests = true;
+	kubelet_up(f);
+	assert_true(mirror_runs(f, "web:1"));
+	manifest(f, "web:2"); /* another pod in its place */
+	assert_true(mirror_runs(f, "web:2"));
+	fake_delete(f->api, "ns", "st-n1", 0); /* a mirror comes back, its containers run on */
+	struct str id = fake_find(f->cri, "web", CRI_CONTAINER_RUNNING);
+	clock_sleep(100 * NSEC_PER_MSEC);
+	assert_true(mirror_runs(f, "web:2"));
+	assert_string_equal(fake_find(f->cri, "web", CRI_CONTAINER_RUNNING).ptr, id.ptr);
+	kubelet_down(f);
+	kubelet_up(f); /* adopted */
+	assert_true(mirror_runs(f, "web:2"));
+	assert_string_equal(fake_find(f->cri, "web", CRI_CONTAINER_RUNNING).ptr, id.ptr);
+	snprintf(path, sizeof(path), "%s/manifests/p.yaml", f->dir);
+	unlink(path);
+	for (nsec_t end = clock_mono() + WAIT; clock_mono() < end; clock_sleep(5 * NSEC_PER_MSEC)) {
+		auto_obj struct obj *o = fake_get(f->api, "pods", "ns", "st-n1");
+		if (!o && fake_find(f->cri, "web", CRI_CONTAINER_RUNNING).len == 0) {
+			return;
+		}
+	}
+	fail_msg("the static pod is still there");
+}
+
 static void test_image_change(void **state) {
 	struct fixture *f = *state;
 
@@ -741,7 +800,7 @@ int main(void) {
 		T(test_node), T(test_run_and_delete), T(test_force_delete), T(test_grace), T(test_crash_loop), T(test_never), T(test_succeeded),
 		T(test_inits), T(test_init_fails), T(test_sidecar), T(test_config_error), T(test_service_env), T(test_images), T(test_readiness),
 		T(test_liveness), T(test_adoption), T(test_orphan), T(test_volumes), T(test_missing_volume), T(test_subpath_errors), T(test_start_fails), T(test_start_recovers),
-		T(test_network_fails), T(test_deadline), T(test_refused), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
+		T(test_network_fails), T(test_deadline), T(test_refused), T(test_static_pod), T(test_image_change), T(test_resize), T(test_hooks), T(test_post_start_fails), T(test_termination_message),
 	};
 
 	/* mounts of these tests vanish with the process */
