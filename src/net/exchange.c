@@ -98,7 +98,7 @@ void exchange_detach(struct exchange *x) {
 void exchange_kick_now(struct exchange *x) {
 	pthread_mutex_lock(&x->lock);
 	struct net_conn *upgrade = TAKE(x->upgrade);
-	bool stream = x->is_stream;
+	bool stream = x->is_stream, aborted = x->aborted;
 	size_t wanted = 0;
 	if (x->body_wanted && x->body_in.len < BODY_QUEUE_MAX / 2) {
 		x->body_wanted = false;
@@ -126,10 +126,14 @@ void exchange_kick_now(struct exchange *x) {
 		if (wanted) {
 			conn_read_pause(x->conn, false);
 		}
-		if (x->conn->state == CONN_H2) {
+		struct conn *c = x->conn;
+		if (c->state == CONN_H2) {
 			h2_answer(x);
+		} else if (aborted) {
+			conn_kill(c); /* at once, even when the peer reads nothing */
+			return;
 		}
-		conn_dirty(x->conn);
+		conn_dirty(c);
 	}
 }
 

@@ -193,7 +193,7 @@ static void put_stage(struct conn *c, const void *bytes, size_t len) {
 void h1_pump(struct conn *c) {
 	struct exchange *x;
 	while ((x = c->cur) && conn_unsent(c) < UNSENT_MAX && !c->dying) {
-		bool drained = false, finish = false, abort = false;
+		bool drained = false, finish = false;
 		pthread_mutex_lock(&x->lock);
 		if (!x->head || x->upgrade) {
 			pthread_mutex_unlock(&x->lock);
@@ -219,14 +219,9 @@ void h1_pump(struct conn *c) {
 			x->drain_wanted = false;
 			finish = x->ended;
 		}
-		abort = x->aborted;
 		pthread_mutex_unlock(&x->lock);
 		if (drained && x->stream.on_drain) {
 			x->stream.on_drain(x->stream.arg);
-		}
-		if (abort) {
-			conn_kill(c);
-			return;
 		}
 		if (finish) {
 			if (x->chunked && !x->no_body) {

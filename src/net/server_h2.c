@@ -154,21 +154,21 @@ static int on_stream_close(nghttp2_session *h2, int32_t id, uint32_t code, void 
 
 static ssize_t data_read(nghttp2_session *h2, int32_t id, uint8_t *unused, size_t max, uint32_t *flags, nghttp2_data_source *source, void *arg) {
 	struct conn *c = arg;
-	struct exchange *x = source->ptr;
-	(void)id, (void)unused;
+	struct exchange *x = stream_of(h2, id);
+	(void)unused;
+	if (!x) {
+		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+	}
 	if (conn_unsent(c) >= UNSENT_MAX) {
 		return NGHTTP2_ERR_PAUSE;
 	}
 	pthread_mutex_lock(&x->lock);
 	free(TAKE(x->head)); /* it is out: a stream that waits keeps little */
 	size_t n = MIN(x->queued, max);
-	bool ended = x->ended, aborted = x->aborted, last = n == x->queued;
+	bool ended = x->ended, last = n == x->queued;
 	bool drained = last && x->drain_wanted;
 	x->drain_wanted = x->drain_wanted && !last;
 	pthread_mutex_unlock(&x->lock);
-	if (aborted) {
-		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* RST_STREAM with INTERNAL_ERROR */
-	}
 	if (drained && x->stream.on_drain) {
 		x->stream.on_drain(x->stream.arg);
 	}
@@ -188,7 +188,7 @@ static void put_stage(struct conn *c, const void *bytes, size_t len) {
 
 static int data_send(nghttp2_session *h2, nghttp2_frame *frame, const uint8_t *header, size_t len, nghttp2_data_source *source, void *arg) {
 	struct conn *c = arg;
-	struct exchange *x = source->ptr;
+	struct exchange *x = stream_of(h2, frame->hd.stream_id);
 	stage_put(c, header, 9);
 	pthread_mutex_lock(&x->lock);
 	exchange_take(x, len, put_stage, c);
@@ -209,15 +209,18 @@ void h2_answer(struct exchange *x) {
 		nghttp2_session_consume_stream(c->h2, x->stream_id, x->h2_unconsumed);
 		x->h2_unconsumed = 0;
 	}
-	if (aborted && !x->head_sent) {
+	if (aborted) { /* gone at once, even when the peer reads nothing and the reset has to wait */
 		nghttp2_submit_rst_stream(c->h2, NGHTTP2_FLAG_NONE, x->stream_id, NGHTTP2_INTERNAL_ERROR);
+		nghttp2_session_set_stream_user_data(c->h2, x->stream_id, NULL);
+		c->streams_len--;
+		exchange_detach(x);
 		return;
 	}
 	if (!ready) {
 		return;
 	}
 	if (head) {
-		nghttp2_data_provider provider = { .source.ptr = x, .read_callback = data_read };
+		nghttp2_data_provider provider = { .read_callback = data_read };
 		x->head_sent = true;
 		bool no_data = empty && x->body_whole;
 		if (nghttp2_submit_response(c->h2, x->stream_id, head->nv, head->len, no_data ? NULL : &provider) != 0) {
