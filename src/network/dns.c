@@ -292,7 +292,9 @@ static void pending_free(struct pending *p) {
 
 static struct dns_record *records_join(struct arena *a, const struct dns_record *x, size_t nx, const struct dns_record *y, size_t ny) {
 	struct dns_record *out = arena_array(a, struct dns_record, nx + ny);
-	memcpy(out, x, nx * sizeof(*x));
+	if (nx) {
+		memcpy(out, x, nx * sizeof(*x));
+	}
 	if (ny) {
 		memcpy(out + nx, y, ny * sizeof(*y));
 	}
