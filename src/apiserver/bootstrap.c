@@ -7,6 +7,7 @@
 #include "apiserver/server.h"
 
 #include <arpa/inet.h>
+#include <malloc.h>
 
 #include "apiserver/policy.h"
 #include "base/log.h"
@@ -16,6 +17,7 @@
 #define KEEP_EVERY NSEC_PER_SEC
 #define KEEP_ALL_EVERY 10 /* turns */
 #define EXPIRE_EVERY 60
+#define TRIM_WRITES 2000
 
 struct bootstrap {
 	struct apiserver *s;
@@ -26,6 +28,7 @@ struct bootstrap {
 	unsigned turn;
 	uint64_t roles_head; /* position of the ClusterRoles when they were last aggregated; the job's */
 	bool aggregated;
+	int64_t trimmed; /* revision when freed memory was last given back; the job's */
 };
 
 /* ---- objects ----------------------------------------------------------------------------------------- */
@@ -491,6 +494,16 @@ static bool make_namespaces(struct apiserver *s, struct err *err) {
 	return true;
 }
 
+/* After many writes the allocator holds room that requests have left behind: the kernel gets it back. */
+static void trim(struct bootstrap *b) {
+	int64_t now = cacher_revision(b->s->cacher);
+
+	if (now - b->trimmed > TRIM_WRITES) {
+		b->trimmed = now;
+		(void)malloc_trim(0);
+	}
+}
+
 static void keep(void *arg) {
 	struct bootstrap *b = arg;
 	struct err err = { 0 };
@@ -500,6 +513,7 @@ static void keep(void *arg) {
 		if (!make_namespaces(b->s, &err) || !make_service(b->s, &err) || !make_auth_config(b->s, &err)) {
 			log_debug("apiserver", "bootstrap object not kept", kv_err(&err));
 		}
+		trim(b);
 	}
 	if (b->turn % EXPIRE_EVERY == 0) {
 		events_expire(b->s);

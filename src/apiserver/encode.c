@@ -81,7 +81,7 @@ void json_print_item(struct buf *b, const struct value *v) {
 }
 
 /* Warning: 299 - "text" (RFC 7234 section 5.5): quotes and backslashes escaped, controls gone. */
-static void add_warnings(struct req *r) {
+void reply_warnings(struct req *r) {
 	for (size_t i = 0; i < r->kx.warnings_len; i++) {
 		struct str w = r->kx.warnings[i];
 		auto_buf struct buf b = BUF_INIT(8192);
@@ -111,7 +111,7 @@ static void send(struct req *r, int code, const struct media *m, const struct sc
 		http_reply(r->x, 500, S("text/plain; charset=utf-8"), S("the answer is too large\n"));
 		return;
 	}
-	add_warnings(r);
+	reply_warnings(r);
 	http_reply_maybe_gzip(r->x, code, media_type(&used, false), buf_view(&b));
 }
 

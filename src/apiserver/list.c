@@ -183,6 +183,7 @@ static void flush_some(struct printer *p, bool last) {
 		return;
 	}
 	if (!p->started) {
+		reply_warnings(p->r);
 		if (last) {
 			http_reply_maybe_gzip(p->r->x, 200, media_type(&p->r->accept, false), buf_view(&p->out));
 			return;
@@ -265,6 +266,87 @@ static void print_json(struct req *r, const struct list_page *p, const obj_vec *
 	buf_release(&pr.out);
 }
 
+/* ---- protobuf: the length of the whole comes first, so everything is encoded twice instead of being kept ---- */
+
+static void put_varint(struct buf *b, uint64_t v) {
+	for (; v >= 0x80; v >>= 7) {
+		buf_char(b, (char)(v | 0x80));
+	}
+	buf_char(b, (char)v);
+}
+
+static size_t varint_len(uint64_t v) {
+	size_t n = 1;
+
+	for (; v >= 0x80; v >>= 7) {
+		n++;
+	}
+	return n;
+}
+
+static void put_field(struct buf *b, char tag, struct str bytes) {
+	buf_char(b, tag);
+	put_varint(b, bytes.len);
+	buf_str(b, bytes);
+}
+
+/* One item as the list's field 2, or only its length when `out` is NULL. */
+static size_t put_item(struct req *r, struct arena *tmp, struct buf *scratch, const struct obj *o, bool partial, struct buf *out) {
+	const struct value *v = convert_to(tmp, o->root, r->res);
+	const struct schema_type *t = schema_resource_type(r->res);
+
+	if (partial) {
+		v = schema_meta_only(tmp, v);
+		t = schema_kind_of(v);
+	}
+	buf_clear(scratch);
+	pb_encode(scratch, t, v);
+	if (out) {
+		put_field(out, 0x12, buf_view(scratch));
+	}
+	arena_clear(tmp);
+	return 1 + varint_len(scratch->len) + scratch->len;
+}
+
+static void print_protobuf(struct req *r, const struct list_page *p, const obj_vec *objs, struct str next, int64_t remaining) {
+	struct printer pr = { .r = r, .out = BUF_INIT(ANSWER_MAX) };
+	auto_arena struct arena tmp = { 0 };
+	auto_buf struct buf scratch = BUF_INIT(0), head = BUF_INIT(0), meta = BUF_INIT(0);
+	bool partial = r->accept.as == AS_PARTIAL_LIST;
+	const struct schema_type *list_meta = schema_type_find(S("io.k8s.apimachinery.pkg.apis.meta.v1.ListMeta"));
+	struct value *m = value_new_object(r->a), *canonical_meta = NULL;
+	struct err err = { 0 };
+	size_t len;
+
+	value_set_str(r->a, m, N_resourceVersion, arena_printf(r->a, "%lld", (long long)p->snap.revision));
+	if (next.len) {
+		value_set_str(r->a, m, N_continue, next);
+	}
+	if (remaining >= 0) {
+		value_set_int(r->a, m, N_remainingItemCount, remaining);
+	}
+	pb_encode(&meta, list_meta, schema_decode(r->a, list_meta, m, NULL, &canonical_meta, &err) ? canonical_meta : m);
+	len = 1 + varint_len(meta.len) + meta.len;
+	for (size_t i = 0; i < objs->len; i++) {
+		len += put_item(r, &tmp, &scratch, objs->at[i], partial, NULL);
+	}
+	put_field(&head, 0x0a, partial ? S("meta.k8s.io/v1") : schema_resource_api_version(r->a, r->res));
+	put_field(&head, 0x12, partial ? S("PartialObjectMetadataList") : schema_type_short(schema_resource_list(r->res)));
+	buf_add(&pr.out, "k8s\0", 4);
+	put_field(&pr.out, 0x0a, buf_view(&head));
+	buf_char(&pr.out, 0x12);
+	put_varint(&pr.out, len);
+	put_field(&pr.out, 0x0a, buf_view(&meta));
+	for (size_t i = 0; i < objs->len && !pr.gone; i++) {
+		put_item(r, &tmp, &scratch, objs->at[i], partial, &pr.out);
+		flush_some(&pr, false);
+	}
+	put_field(&pr.out, 0x1a, S(""));
+	put_field(&pr.out, 0x22, S(""));
+	flush_some(&pr, true);
+	buf_release(&pr.out);
+}
+
 /* As one value, for the forms that are not printed piece by piece. Shares the objects' members. */
 static struct value *list_value(struct req *r, const struct list_page *p, const obj_vec *objs, struct str next, int64_t remaining) {
 	struct value *list = value_new_object(r->a), *items = value_new_array(r->a);
@@ -313,6 +395,8 @@ bool list_http(struct req *r, struct answer *ret, struct err *err) {
 	struct str next = list_continue(r, &p, &c, &remaining);
 	if (r->accept.format == MEDIA_JSON && !r->accept.pretty) {
 		print_json(r, &p, &objs, next, remaining);
+	} else if (r->accept.format == MEDIA_PROTOBUF && r->accept.as != AS_TABLE) {
+		print_protobuf(r, &p, &objs, next, remaining);
 	} else {
 		struct value *list = list_value(r, &p, &objs, next, remaining);
 		reply_value(r, 200, r->res, list);

@@ -112,6 +112,9 @@ bool route_find(struct req *r, struct err *err) {
 	if (!(verbs & schema_bit(r->verb))) {
 		return fail_method(r, err);
 	}
+	if (r->x && i->group.len == 0 && str_eq(i->resource, S("endpoints"))) {
+		kind_warn(&r->kx, "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice");
+	}
 	return true;
 }
 

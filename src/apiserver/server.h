@@ -163,6 +163,7 @@ NODISCARD bool canonical(struct req *r, const struct schema_type *type, struct v
 bool encode_value(struct arena *a, struct buf *b, const struct media *m, const struct schema_resource *res, const struct value *v, struct str include_object,
 	bool columns);
 void json_print_item(struct buf *b, const struct value *v); /* without kind and apiVersion, as items of lists are */
+void reply_warnings(struct req *r); /* as headers; before an answer that is not sent by the three below */
 void reply_value(struct req *r, int code, const struct schema_resource *res, const struct value *v);
 void reply_error(struct req *r, const struct err *err);
 void reply_answer(struct req *r, struct answer *ans);

@@ -598,6 +598,7 @@ bool watch_http(struct req *r, struct answer *ret, struct err *err) {
 		w->position = 0;
 	}
 	const struct http_stream_opts so = { .on_close = on_stream_close, .on_drain = on_stream_drain, .arg = w, .backlog_max = BACKLOG_MAX };
+	reply_warnings(r);
 	w->stream = http_stream_start(r->x, 200, media_type(&r->accept, true), &so);
 	ret->answered = true;
 	bool ok = true;
