@@ -12,6 +12,7 @@ static const struct admission_plugin *const plugins[] = {
 	&admit_node_taints,
 	&admit_priority,
 	&admit_toleration_seconds,
+	&admit_rbac_escalation,
 };
 
 bool admission_mutate(struct admission *ad, struct err *err) {

@@ -293,7 +293,7 @@ struct admission_plugin {
 NODISCARD bool admission_mutate(struct admission *ad, struct err *err);
 NODISCARD bool admission_validate(struct admission *ad, struct err *err);
 extern const struct admission_plugin admit_namespace_lifecycle, admit_service_account, admit_priority, admit_toleration_seconds, admit_node_taints,
-	admit_node_restriction;
+	admit_node_restriction, admit_rbac_escalation;
 
 /* ---- the rest ------------------------------------------------------------------------------------------------------ */
 NODISCARD bool bootstrap_start(struct apiserver *s, struct err *err); /* what every cluster starts with; then keeps it so */

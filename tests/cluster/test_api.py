@@ -560,6 +560,22 @@ def test_access(s):
     assert any("deployments" in r.get("resources", []) for r in view["rules"])
 
 
+def test_nobody_grants_what_they_lack(s):
+    ns = s.namespace("escalation")
+    rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/%s" % ns
+    ref = lambda kind, name: {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name}
+    s.ok("POST", rbac + "/rolebindings", {"metadata": {"name": "b"}, "roleRef": ref("ClusterRole", "admin"), "subjects": [{"kind": "User", "name": "eve"}]})
+    eve = {"Impersonate-User": "eve"}
+    s.ok("POST", rbac + "/roles", {"metadata": {"name": "less"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]}, headers=eve)
+    out = s.fails(403, "POST", rbac + "/roles", {"metadata": {"name": "more"}, "rules": [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["get"]}]}, headers=eve)
+    assert out["message"] == ('roles.rbac.authorization.k8s.io "more" is forbidden: user "eve" (groups=["system:authenticated"]) is attempting to grant RBAC '
+                              'permissions not currently held:\n{APIGroups:[""], Resources:["nodes"], Verbs:["get"]}')
+    out = s.fails(403, "POST", rbac + "/rolebindings", {"metadata": {"name": "c"}, "roleRef": ref("ClusterRole", "cluster-admin"),
+                                                        "subjects": [{"kind": "User", "name": "eve"}]}, headers=eve)
+    assert '{APIGroups:["*"], Resources:["*"], Verbs:["*"]}' in out["message"]
+    s.ok("POST", rbac + "/rolebindings", {"metadata": {"name": "d"}, "roleRef": ref("ClusterRole", "view"), "subjects": [{"kind": "User", "name": "bob"}]}, headers=eve)
+
+
 def test_anonymous_and_tokens(s):
     assert s.get("/healthz", anonymous=True)[2] == b"ok"
     out = s.fails(403, "GET", "/api/v1/pods", anonymous=True)
