@@ -299,6 +299,45 @@ bool cgroup_join(const struct cgroups *cg, const char *path, int pid, struct err
 	return true;
 }
 
+/* Moves what the group holds itself into `to`. */
+static void members_move(const struct cgroup_hierarchy *h, const char *from, const char *to) {
+	auto_buf struct buf text = BUF_INIT(1 << 20);
+	struct err ignored = { 0 };
+	struct cg_path p = path_of(h, from, "cgroup.procs");
+	if (!file_read(p.text, &text, &ignored)) {
+		return;
+	}
+	struct str rest = buf_view(&text), line;
+	while (str_next(&rest, '\n', &line)) {
+		if (line.len) {
+			(void)!put(h, to, "cgroup.procs", line, &ignored);
+		}
+	}
+}
+
+void cgroups_prepare(const struct cgroups *cg) {
+	for (size_t i = 0; i < cg->len && cg->mode == CGROUP_V2; i++) {
+		const struct cgroup_hierarchy *h = &cg->at[i];
+		struct err err = { 0 };
+		char type[64];
+		/* The machine's own root has no type, and is exempt from the rule. */
+		if (!read_short(h, "/", "cgroup.type", type, sizeof(type)) || !hierarchy_has(h, "memory") ||
+			put(h, "/", "cgroup.subtree_control", S("+memory"), &err) || err.sys != EBUSY) {
+			continue;
+		}
+		for (int tries = 0; tries < 5 && err.sys == EBUSY; tries++) { /* what is moved may fork meanwhile */
+			err_clear(&err);
+			if (make_in(h, "/init", &err)) {
+				members_move(h, "/", "/init");
+			}
+			err_clear(&err);
+			if (put(h, "/", "cgroup.subtree_control", S("+memory"), &err)) {
+				break;
+			}
+		}
+	}
+}
+
 /* ---- limits ---------------------------------------------------------------------------------- */
 
 uint64_t cgroup_weight(uint64_t shares) {

@@ -28,6 +28,11 @@ struct cgroups {
 /* Reads /proc/self/mountinfo. Fails: ERR_UNAVAILABLE when no hierarchy is mounted. */
 NODISCARD bool cgroups_detect(struct cgroups *ret, struct err *err);
 const char *cgroup_mode_text(enum cgroup_mode mode);
+/*
+ * In a container the v2 root may hold processes, and then no controller can be handed down: moves them to a group of their own,
+ * "/init", as container tools do. Nothing happens where it is not needed.
+ */
+void cgroups_prepare(const struct cgroups *cg);
 /* "memory", ...: whether some hierarchy has the controller. */
 bool cgroups_have(const struct cgroups *cg, const char *controller);
 

@@ -455,6 +455,10 @@ static bool open_steps(struct cri *c, const struct cri_opts *opts, struct err *e
 		return false;
 	}
 	limits_find(c);
+	cgroups_prepare(&c->cgroups);
+	if (!overlay_check(c->root_dir, err)) {
+		return false;
+	}
 	bool same = boot_same(c);
 	if (!monitor_start(c, err)) {
 		return false;

@@ -118,6 +118,21 @@ static bool epoll_add(struct monitor *m, int fd, void *ptr, struct err *err) {
 	return epoll_ctl(m->epoll, EPOLL_CTL_ADD, fd, &e) == 0 || err_sys(err, "watch a descriptor");
 }
 
+/*
+ * Instances of inotify are few (128 a user by default, and every conmon may take one). Without one, an end is told a moment
+ * later: by conmon's own.
+ */
+static void exits_watch(struct monitor *m, const char *exits) {
+	struct err err = { 0 };
+	m->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	bool ok = (m->inotify >= 0 && inotify_add_watch(m->inotify, exits, IN_MOVED_TO | IN_CLOSE_WRITE) >= 0) || err_sys(&err, "watch %s", exits);
+	if (!ok || !epoll_add(m, m->inotify, &m->inotify, &err)) {
+		log_warn("runtime", "exit files are not watched; raise fs.inotify.max_user_instances", kv_err(&err));
+		close_fd_p(&m->inotify);
+		m->inotify = -1;
+	}
+}
+
 static void monitor_free(struct monitor *m) {
 	LIST_EACH(&m->watches, l) {
 		struct watch *w = container_of(l, struct watch, link);
@@ -144,11 +159,12 @@ bool monitor_start(struct cri *c, struct err *err) {
 	pthread_cond_init(&m->ended, &attr);
 	pthread_condattr_destroy(&attr);
 	m->epoll = epoll_create1(EPOLL_CLOEXEC);
-	m->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	m->stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	bool ok = (m->epoll >= 0 && m->inotify >= 0 && m->stop >= 0 && inotify_add_watch(m->inotify, exits.c, IN_MOVED_TO | IN_CLOSE_WRITE) >= 0) ||
-		err_sys(err, "watch %s", exits.c);
-	ok = ok && epoll_add(m, m->inotify, &m->inotify, err) && epoll_add(m, m->stop, &m->stop, err);
+	bool ok = (m->epoll >= 0 && m->stop >= 0) || err_sys(err, "make an epoll set");
+	ok = ok && epoll_add(m, m->stop, &m->stop, err);
+	if (ok) {
+		exits_watch(m, exits.c);
+	}
 	if (ok) {
 		errno = pthread_create(&m->thread, NULL, monitor_main, m);
 		ok = errno == 0 || err_sys(err, "start a thread");

@@ -92,6 +92,32 @@ bool cri_image_mount(struct cri *c, struct str image_id, const char *target, str
 		err_sys(err, "make the image at %s read-only", target);
 }
 
+bool overlay_check(const char *root_dir, struct err *err) {
+	static const char *const names[] = { "low", "up", "work", "at" };
+	struct path dir = path_fmt("%s/tmp/overlay-XXXXXX", root_dir), at[ARRAY_LEN(names)];
+	struct err why = { 0 };
+
+	if (!mkdtemp(dir.c)) {
+		return err_sys(err, "make a folder like %s", dir.c);
+	}
+	bool ok = true;
+	for (size_t i = 0; i < ARRAY_LEN(names) && ok; i++) {
+		at[i] = path_fmt("%s/%s", dir.c, names[i]);
+		ok = mkdir(at[i].c, 0755) == 0 || err_sys(&why, "make %s", at[i].c);
+	}
+	struct str low = str_c(at[0].c);
+	ok = ok && overlay_mount(&low, 1, at[1].c, at[2].c, at[3].c, &why);
+	if (ok) {
+		mount_drop(at[3].c);
+	} else {
+		err_set(err, ERR_UNAVAILABLE, "overlay file systems do not work below %s (%s); put the data folder on ext4, xfs or tmpfs, not on another overlay, and load the "
+			"kernel's overlay module", root_dir, why.msg);
+	}
+	struct err ignored = { 0 };
+	(void)!dir_remove(dir.c, &ignored);
+	return ok;
+}
+
 void mount_drop(const char *path) {
 	for (int i = 0; i < 16 && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0; i++) {
 	}

@@ -185,6 +185,8 @@ struct str runtime_said(struct arena *a, struct str output);
 /* ---- mounts.c ----------------------------------------------------------------------------------- */
 /* Mounts the layers (lowest first) with a writable one above at `target`. */
 NODISCARD bool overlay_mount(const struct str *layers, size_t len, const char *upper, const char *work, const char *target, struct err *err);
+/* Whether overlay works with its writable layer in this folder. Fails: ERR_UNAVAILABLE with what to do. */
+NODISCARD bool overlay_check(const char *root_dir, struct err *err);
 void mount_drop(const char *path);  /* unmounts all that is stacked there; says nothing */
 /* Unmounts everything at and below `path`. */
 void mount_drop_below(const char *path);
