@@ -23,6 +23,7 @@
 	X(deployment)                   \
 	X(job)                          \
 	X(cron_job)                     \
+	X(daemon_set)                   \
 	X(ttl_after_finished)           \
 	X(endpoint_slice)               \
 	X(endpoints)                    \
