@@ -53,6 +53,9 @@ static void follower_free(void *arg) {
 	bool shared = false;
 
 	loop_timer_stop(&f->timer);
+	if (f->stream) { /* the peer went by itself: the handle is still ours */
+		http_stream_end(TAKE(f->stream));
+	}
 	if (list_linked(&f->link)) {
 		list_remove(&f->link);
 		all->len--;
