@@ -2,7 +2,7 @@
 # The two commands of the README, and what they stand on.
 
 PACKAGES := gcc make libc6-dev git ccache libuv1-dev libssl-dev libnghttp2-dev zlib1g-dev liblmdb-dev libyaml-dev libpcre2-dev \
-	libwslay-dev libarchive-dev libzstd-dev musl-tools busybox-static crun runc conmon nftables iproute2 util-linux
+	libarchive-dev libzstd-dev musl-tools busybox-static crun runc conmon nftables iproute2 util-linux
 TEST_PACKAGES := libcmocka-dev python3 python3-pytest python3-yaml python3-kubernetes openssl skopeo docker-registry clang libclang-rt-14-dev curl jq
 
 # Installs what is missing; quick when nothing is.
