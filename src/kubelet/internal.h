@@ -100,10 +100,7 @@ struct ctr {
 	const char *waiting;                         /* reason, static text; NULL: none */
 	char *waiting_message;
 	struct backoff crash;
-	nsec_t retry_at;                             /* wall: end of the back-off; 0 none */
 	bool backoff_said;                           /* event BackOff was written for this wait */
-	bool pulled_said;                            /* Pulled was written for the next start */
-	char *image_id;                              /* of the image made ready for the next start */
 	int restarts_lost;                           /* restarts of instances the runtime forgot */
 	/* from the probes, of instance `id` */
 	bool started, ready;

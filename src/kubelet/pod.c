@@ -17,7 +17,6 @@ void ctr_free(struct ctr *c) {
 	}
 	free(c->name);
 	free(c->waiting_message);
-	free(c->image_id);
 	free(c->message);
 	free(c);
 }

@@ -67,8 +67,7 @@ static bool is_managed(struct str key) {
 }
 
 /* NULL: nothing to write. */
-struct value *pod_status_diff(struct arena *a, const struct value *want, const struct value *have);
-struct value *pod_status_diff(struct arena *a, const struct value *want, const struct value *have) {
+static struct value *status_diff(struct arena *a, const struct value *want, const struct value *have) {
 	struct value *diff = value_new_object(a);
 
 	for (size_t i = 0; i < value_len(want); i++) {
@@ -114,7 +113,7 @@ static bool write_status(struct status_job *j, struct err *err) {
 	auto_arena struct arena a = { 0 };
 	auto_obj struct obj *ret = NULL;
 	struct pod *p = j->p;
-	struct value *diff = pod_status_diff(&a, j->want->root, j->have ? j->have->root : NULL);
+	struct value *diff = status_diff(&a, j->want->root, j->have ? j->have->root : NULL);
 
 	if (!diff) {
 		return true;
@@ -201,7 +200,7 @@ void pod_status_post(struct pod *p) {
 	bool deleting = !p->is_static && p->released && !p->delete_sent && !value_is_empty(value_at(p->obj->root, N_metadata, N_deletionTimestamp));
 	if (!deleting && p->status_have) {
 		auto_arena struct arena a = { 0 };
-		if (!pod_status_diff(&a, p->status_want->root, p->status_have->root)) {
+		if (!status_diff(&a, p->status_want->root, p->status_have->root)) {
 			return;
 		}
 	}
