@@ -57,9 +57,18 @@ void cni_close(struct cni *c) {
 	free(c);
 }
 
+static bool snapshot(struct cni *c, struct pod_net *ret) {
+	pthread_mutex_lock(&c->lock);
+	*ret = c->net;
+	bool ready = c->ready;
+	pthread_mutex_unlock(&c->lock);
+	return ready;
+}
+
 bool cni_set_range(struct cni *c, struct str cidr, struct err *err) {
-	struct pod_net n = c->net;
+	struct pod_net n;
 	struct ip_range range;
+	bool again = snapshot(c, &n);
 	auto_nl struct nl nl = { .fd = -1 };
 
 	if (!ip_range_parse(cidr, &range, err)) {
@@ -70,6 +79,9 @@ bool cni_set_range(struct cni *c, struct str cidr, struct err *err) {
 	}
 	if (c->external) {
 		return true; /* their own address management knows */
+	}
+	if (again && n.range.base == range.base && n.range.prefix == range.prefix && pod_net_intact(&n)) {
+		return true;
 	}
 	n.range = range;
 	if (!nl_open(&nl, err)) {
@@ -86,14 +98,6 @@ bool cni_set_range(struct cni *c, struct str cidr, struct err *err) {
 	pthread_mutex_unlock(&c->lock);
 	log_info("cni", "pod range in use", kv_str("range", cidr), kv_c("bridge", n.bridge), kv_int("mtu", n.mtu));
 	return true;
-}
-
-static bool snapshot(struct cni *c, struct pod_net *ret) {
-	pthread_mutex_lock(&c->lock);
-	*ret = c->net;
-	bool ready = c->ready;
-	pthread_mutex_unlock(&c->lock);
-	return ready;
 }
 
 bool cni_ready(struct cni *c) {

@@ -11,6 +11,7 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/netlink.h>
@@ -617,6 +618,22 @@ bool nl_neigh_each(struct nl *nl, bool fdb, int index, void (*each)(void *arg, c
 		put_u32(&m, NDA_IFINDEX, (uint32_t)index);
 	}
 	return talk(nl, &m, neigh_read, &e, &sys, err) && (sys == 0 || fail(sys, err, "list neighbours", ""));
+}
+
+bool nl_table_exists(struct nl *nl, const char *name, bool *ret, struct err *err) {
+	struct nl_msg m;
+	int sys;
+	struct nfgenmsg *g = begin(&m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, 0, sizeof(*g));
+	g->nfgen_family = AF_INET;
+	put_c(&m, NFTA_TABLE_NAME, name);
+	if (!talk(nl, &m, NULL, NULL, &sys, err)) {
+		return false;
+	}
+	if (sys && sys != ENOENT) {
+		return fail(sys, err, "look up table", name);
+	}
+	*ret = sys == 0;
+	return true;
 }
 
 /* ---- connection tracking ---- */

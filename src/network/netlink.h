@@ -86,6 +86,9 @@ struct nl_neigh {
 };
 NODISCARD bool nl_neigh_each(struct nl *nl, bool fdb, int index, void (*each)(void *arg, const struct nl_neigh *n), void *arg, struct err *err);
 
+/* Whether table ip `name` is there; on any socket of nl_open_ct. */
+NODISCARD bool nl_table_exists(struct nl *nl, const char *name, bool *ret, struct err *err);
+
 /* ---- connection tracking: a socket of its own kind, nl_open_ct ---- */
 struct nl_flow { /* ports in host order */
 	uint8_t proto;

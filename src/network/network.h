@@ -27,7 +27,10 @@ struct cni_opts {
 struct cni;
 NODISCARD bool cni_open(const struct cni_opts *opts, struct cni **ret, struct err *err);
 void cni_close(struct cni *c);
-/* The node's pod range, "10.244.1.0/24", once the node has one (also called again after a change). Makes the bridge. Until then adds fail with ERR_UNAVAILABLE. */
+/*
+ * The node's pod range, "10.244.1.0/24", once the node has one; also after a change. Makes the bridge and the nftables table; with the same range again it
+ * only looks whether they are still there. Until then adds fail with ERR_UNAVAILABLE. Blocks.
+ */
 NODISCARD bool cni_set_range(struct cni *c, struct str cidr, struct err *err);
 bool cni_ready(struct cni *c);
 
@@ -65,7 +68,7 @@ struct overlay_opts {
 	const char *mode;      /* "auto" (routes on one link, VXLAN otherwise), "vxlan", "routes", "off" */
 	int vxlan_port;        /* 0: 8472 */
 	const char *vxlan_link; /* name of our link, e.g. "cor0.vx" */
-	/* The node's own range became known or changed. */
+	/* The node's own range became known or changed; and again every 30 s, so that what somebody took away is made anew. On the overlay's thread; may block. */
 	void (*on_range)(void *arg, struct str cidr);
 	void *arg;
 };

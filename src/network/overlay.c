@@ -13,7 +13,6 @@
 #include "client/informer.h"
 #include "network/overlay_names.h"
 #include "network/pod_link.h"
-#include "network/sysctl.h"
 
 enum { NODES_MAX = 10000, VXLAN_ID = 1 };
 static const nsec_t settle = 20 * NSEC_PER_MSEC, again = 30 * NSEC_PER_SEC, retry = 2 * NSEC_PER_SEC;
@@ -32,6 +31,7 @@ struct overlay {
 	struct informer *nodes;
 	struct loop_timer timer;
 	bool urgent;       /* the timer runs for a change */
+	bool quiet;        /* this pass is one that comes of itself: look whether all is still there */
 	char range[32];    /* told by on_range */
 	bool failing;
 };
@@ -152,8 +152,7 @@ static bool vxlan_make(struct pass *p, struct err *err) {
 		if (!nl_vxlan_add(&p->nl, &v, err) || !nl_link_get(&p->nl, o->vxlan_link, &p->vxlan, err)) {
 			return false;
 		}
-		auto_free char *localnet = xasprintf("net/ipv4/conf/%s/route_localnet", o->vxlan_link);
-		if (!sysctl_set(NULL, localnet, "1", err)) {
+		if (!overlay_guard(o->vxlan_link, err)) {
 			return false;
 		}
 	}
@@ -276,11 +275,10 @@ static void sync_now(struct overlay *o) {
 	if (p.has_own) {
 		char text[32], ip[IP_TEXT_MAX];
 		snprintf(text, sizeof(text), "%s/%d", ip_text(ip_range_nth(&p.own_range, 0), ip), p.own_range.prefix);
-		if (strcmp(text, o->range) != 0) {
-			memcpy(o->range, text, sizeof(text));
-			if (o->on_range) {
-				o->on_range(o->arg, str_c(o->range));
-			}
+		bool changed = strcmp(text, o->range) != 0;
+		memcpy(o->range, text, sizeof(text));
+		if (o->on_range && (changed || o->quiet)) {
+			o->on_range(o->arg, str_c(o->range));
 		}
 	}
 	bool ok = o->mode == MODE_OFF || pass_do(&p, &err);
@@ -302,6 +300,7 @@ static void sync_now(struct overlay *o) {
 
 static void timer_fire(struct loop_timer *t) {
 	struct overlay *o = container_of(t, struct overlay, timer);
+	o->quiet = !o->urgent;
 	if (informer_synced(o->nodes)) {
 		sync_now(o);
 	}

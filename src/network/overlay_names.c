@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "base/vec.h"
 #include "network/netlink.h"
+#include "network/nft.h"
+#include "network/sysctl.h"
 
 static uint64_t hash(const char *s) { /* FNV-1a */
 	uint64_t h = 14695981039346656037u;
@@ -24,6 +26,24 @@ void overlay_mac(const char *node_name, uint8_t mac[6]) {
 
 uint8_t overlay_proto(const char *vxlan_link) {
 	return (uint8_t)(100 + hash(vxlan_link) % 80);
+}
+
+static void guard_table(const char *link, char out[64]) {
+	snprintf(out, 64, "overlay_%s", link);
+}
+
+bool overlay_guard(const char *vxlan_link, struct err *err) {
+	char table[64];
+	guard_table(vxlan_link, table);
+	if (!nft_name_ok(vxlan_link)) {
+		return err_set(err, ERR_INVALID, "\"%s\" cannot name a link", vxlan_link);
+	}
+	auto_free char *script = xasprintf(
+		"table ip %s\ndelete table ip %s\ntable ip %s {\n"
+		"chain guard {\ntype filter hook prerouting priority raw;\niifname \"%s\" ip daddr 127.0.0.0/8 drop\n}\n}\n",
+		table, table, table, vxlan_link);
+	auto_free char *localnet = xasprintf("net/ipv4/conf/%s/route_localnet", vxlan_link);
+	return nft_run(str_c(script), err) && sysctl_set(NULL, localnet, "1", err);
 }
 
 struct found {
@@ -55,6 +75,9 @@ void overlay_remove(const char *vxlan_link) {
 	} else {
 		ok = err.code == ERR_NOT_FOUND && ok;
 	}
+	char table[64];
+	guard_table(vxlan_link, table);
+	ok = (!nft_name_ok(vxlan_link) || nft_table_delete(table, &err)) && ok;
 	if (!ok) {
 		log_warn("overlay", "routes or the link may be left", kv_err(&err));
 	}

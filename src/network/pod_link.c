@@ -234,6 +234,31 @@ bool pod_net_make(const struct pod_net *n, struct err *err) {
 	return nft_run(buf_view(&script), err);
 }
 
+struct addr_find {
+	int index;
+	struct in_addr want;
+	bool found;
+};
+
+static void addr_find(void *arg, const struct nl_addr *a) {
+	struct addr_find *f = arg;
+	f->found |= a->index == f->index && a->addr.s_addr == f->want.s_addr;
+}
+
+bool pod_net_intact(const struct pod_net *n) {
+	auto_nl struct nl nl = { .fd = -1 }, nf = { .fd = -1 };
+	struct nl_link l;
+	struct err err = { 0 };
+	char table[64];
+	bool exists = false;
+	pod_net_table(n->bridge, table);
+	if (!nl_open(&nl, &err) || !nl_open_ct(&nf, &err) || !nl_link_get(&nl, n->bridge, &l, &err) || !(l.flags & IFF_UP)) {
+		return false;
+	}
+	struct addr_find f = { l.index, ip_range_gateway(&n->range), false };
+	return nl_addr_each(&nl, addr_find, &f, &err) && f.found && nl_table_exists(&nf, table, &exists, &err) && exists;
+}
+
 /* ---- records ---- */
 
 bool pod_key(const char *id, const char *ifname, char ret[256], struct err *err) {

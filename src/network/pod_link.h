@@ -36,6 +36,9 @@ void pod_net_table(const char *bridge, char out[64]);
 /* Bridge with the range's first address, sysctls, nftables table with the ports of all records. Repeatable. */
 NODISCARD bool pod_net_make(const struct pod_net *n, struct err *err);
 
+/* Whether bridge, address and table are still as pod_net_make() left them. */
+bool pod_net_intact(const struct pod_net *n);
+
 /* Sandbox and interface names as the CNI specification allows them; ERR_INVALID. `ret` (256 bytes): the key of its record. */
 NODISCARD bool pod_key(const char *id, const char *ifname, char ret[256], struct err *err);
 /* Repeatable. `ret`'s ports are in `a`. */

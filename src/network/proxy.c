@@ -17,7 +17,7 @@
 #include "network/nft.h"
 #include "network/services.h"
 
-static const nsec_t settle = 5 * NSEC_PER_MSEC, calm = 30 * NSEC_PER_MSEC, retry_min = NSEC_PER_SEC, retry_max = 30 * NSEC_PER_SEC;
+static const nsec_t settle = 5 * NSEC_PER_MSEC, calm = 30 * NSEC_PER_MSEC, retry_min = NSEC_PER_SEC, retry_max = 30 * NSEC_PER_SEC, look = 10 * NSEC_PER_SEC;
 enum {
 	SCRIPT_BYTES_MAX = 256 << 20,
 	CHAINS_FIRST = 32, /* for so many endpoints chains are there from the start */
@@ -42,7 +42,7 @@ struct proxy {
 	char *node_name, *cluster_cidr, *table, *nodeport_addresses, *bridge;
 	struct loop *loop;
 	struct informer *services, *slices;
-	struct loop_timer timer;
+	struct loop_timer timer, look;
 	bool scheduled;
 	struct map dirty;    /* "ns/name" of Services, value: the proxy */
 	struct map states;   /* "ns/name" -> struct service_state */
@@ -644,11 +644,26 @@ static void on_synced(void *arg) {
 	}
 }
 
+/* "nft flush ruleset" and the like: our table is made again. */
+static void on_look(struct loop_timer *t) {
+	struct proxy *p = container_of(t, struct proxy, look);
+	auto_nl struct nl nl = { .fd = -1 };
+	struct err err = { 0 };
+	bool exists = true;
+	if (p->loaded && nl_open_ct(&nl, &err) && nl_table_exists(&nl, p->table, &exists, &err) && !exists) {
+		log_warn("proxy", "somebody took our table away; it is made again", kv_c("table", p->table));
+		p->loaded = false;
+		schedule(p, settle);
+	}
+	loop_timer_start(p->loop, &p->look, look, on_look);
+}
+
 static void informers_begin(void *arg) {
 	static const struct gvr services = GVR_INIT("", "v1", "services"), slices = GVR_INIT("discovery.k8s.io", "v1", "endpointslices");
 	struct proxy *p = arg;
 	p->slices = informer_start(&(struct informer_opts){ .client = p->client, .loop = p->loop, .gvr = slices, .on_change = on_slice, .on_synced = on_synced,
 		.index = slice_index, .arg = p });
+	loop_timer_start(p->loop, &p->look, look, on_look);
 	p->services = informer_start(&(struct informer_opts){ .client = p->client, .loop = p->loop, .gvr = services, .on_change = on_service, .on_synced = on_synced, .arg = p });
 }
 

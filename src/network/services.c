@@ -323,6 +323,10 @@ void services_table_text(const struct services_table *t, struct buf *out) {
 		"\tchain reject_out { type filter hook output priority -110; ct state new jump no_endpoints; }\n"
 		"\tchain aff_pre { type filter hook prerouting priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n"
 		"\tchain aff_out { type filter hook output priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n");
+	/* What is still for a cluster address after translation is for a port that no Service has: it must not leave by the default route. */
+	buf_printf(out,
+		"\tchain unused_fwd { type filter hook forward priority filter; ip daddr @cluster_ips jump reject_it; }\n"
+		"\tchain unused_out { type filter hook output priority filter; ip daddr @cluster_ips jump reject_it; }\n");
 	if (t->bridge && *t->bridge) {
 		buf_printf(out, "\tchain guard { type filter hook prerouting priority raw; iifname \"%s\" ip daddr 127.0.0.0/8 drop; }\n", t->bridge);
 	}

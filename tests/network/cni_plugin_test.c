@@ -44,7 +44,7 @@ static int run(struct arena *a, const struct call *c, struct value **ret) {
 	}
 	close(in[0]);
 	close(out[1]);
-	assert_int_equal(write(in[1], c->conf, strlen(c->conf)), strlen(c->conf));
+	(void)!write(in[1], c->conf, strlen(c->conf)); /* it may be gone already */
 	close(in[1]);
 	char part[4096];
 	ssize_t n;
@@ -283,6 +283,7 @@ static int teardown(void **state) {
 }
 
 int main(void) {
+	signal(SIGPIPE, SIG_IGN);
 	if (!lab_enter()) {
 		return 0;
 	}

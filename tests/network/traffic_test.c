@@ -154,7 +154,8 @@ static void test_node_port(void **state) {
 	fake_change(&fake, GVR_SERVICES, S("default"), S("np"), "spec: {type: ClusterIP, ports: [{port: 80, targetPort: 8080, protocol: TCP}]}");
 	lab_expect(&outside, TCP, "192.168.77.1", 30003, "refused");
 	lab_expect(&a, TCP, cluster_ip(3), 80, "b ");
-	lab_expect(&a, UDP, cluster_ip(3), 80, "timeout");
+	lab_expect(&a, UDP, cluster_ip(3), 80, "refused"); /* no such port any more */
+	lab_expect(NULL, TCP, cluster_ip(3), 81, "refused");
 	fake_change(&fake, GVR_SERVICES, S("default"), S("np"), "spec: {type: ExternalName, externalName: x.example, clusterIP: null}");
 	lab_expect(&a, TCP, cluster_ip(3), 80, "timeout");
 	gone("np");
