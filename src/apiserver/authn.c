@@ -30,7 +30,7 @@ bool user_in_group(const struct user *u, struct str group) {
 	return false;
 }
 
-static void add_group(struct arena *a, struct user *u, struct str group) {
+void user_add_group(struct arena *a, struct user *u, struct str group) {
 	if (user_in_group(u, group)) {
 		return;
 	}
@@ -90,7 +90,7 @@ static bool read_tokens(struct authn *n, const char *path, struct err *err) {
 			return err_set(err, ERR_INVALID, "%s line %d: token file must have at least token and user name", path, number);
 		}
 		while (groups.len && str_next(&groups, ',', &group)) {
-			add_group(&n->arena, &t.user, str_trim(group));
+			user_add_group(&n->arena, &t.user, str_trim(group));
 		}
 		VEC_PUSH(&n->tokens, t);
 	}
@@ -139,8 +139,8 @@ struct str authn_issuer(struct authn *n) {
 struct user user_service_account(struct arena *a, struct str ns, struct str name, struct str uid) {
 	struct user u = { .name = arena_printf(a, "system:serviceaccount:%.*s:%.*s", STR_ARG(ns), STR_ARG(name)), .uid = uid };
 
-	add_group(a, &u, S("system:serviceaccounts"));
-	add_group(a, &u, arena_printf(a, "system:serviceaccounts:%.*s", STR_ARG(ns)));
+	user_add_group(a, &u, S("system:serviceaccounts"));
+	user_add_group(a, &u, arena_printf(a, "system:serviceaccounts:%.*s", STR_ARG(ns)));
 	return u;
 }
 
@@ -312,11 +312,11 @@ static bool bootstrap_token(struct authn *n, struct str id, struct str secret, s
 		return false;
 	}
 	struct user u = { .name = arena_printf(a, "system:bootstrap:%.*s", STR_ARG(id)) };
-	add_group(a, &u, S("system:bootstrappers"));
+	user_add_group(a, &u, S("system:bootstrappers"));
 	struct str rest = secret_text(a, o->root, "auth-extra-groups"), group;
 	while (rest.len && str_next(&rest, ',', &group)) {
 		if (str_starts(str_trim(group), S("system:bootstrappers:"))) {
-			add_group(a, &u, arena_str(a, str_trim(group)));
+			user_add_group(a, &u, arena_str(a, str_trim(group)));
 		}
 	}
 	*ret = u;
@@ -363,7 +363,7 @@ bool authn_token(struct authn *n, struct str token, const struct value *audience
 	if (!found) {
 		return err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
 	}
-	add_group(a, &u, GROUP_AUTHENTICATED);
+	user_add_group(a, &u, GROUP_AUTHENTICATED);
 	*ret = u;
 	return true;
 }
@@ -374,11 +374,11 @@ bool authn_request(struct authn *n, struct http_exchange *x, struct arena *a, st
 	if (x->peer_cert && x->peer_cert->common_name.len) {
 		struct user u = { .name = x->peer_cert->common_name };
 		for (size_t i = 0; i < x->peer_cert->organizations_len; i++) {
-			add_group(a, &u, x->peer_cert->organizations[i]);
+			user_add_group(a, &u, x->peer_cert->organizations[i]);
 		}
 		add_extra(a, &u, S("authentication.kubernetes.io/credential-id"),
 			arena_printf(a, "X509SHA256=%.*s", STR_ARG(x->peer_cert->fingerprint)));
-		add_group(a, &u, GROUP_AUTHENTICATED);
+		user_add_group(a, &u, GROUP_AUTHENTICATED);
 		*ret = u;
 		return true;
 	}
@@ -398,87 +398,7 @@ bool authn_request(struct authn *n, struct http_exchange *x, struct arena *a, st
 		return err_set(err, ERR_UNAUTHORIZED, "Unauthorized");
 	}
 	struct user u = { .name = USER_ANONYMOUS };
-	add_group(a, &u, GROUP_UNAUTHENTICATED);
+	user_add_group(a, &u, GROUP_UNAUTHENTICATED);
 	*ret = u;
-	return true;
-}
-
-/* ---- impersonation ---------------------------------------------------------------------------------------------- */
-
-static bool may_impersonate(struct req *r, struct str group, struct str resource, struct str sub, struct str ns, struct str name, struct err *err) {
-	struct access q = { .user = r->user, .verb = S("impersonate"), .resource = true, .group = group, .version = S("v1"), .res = resource, .sub = sub,
-		.ns = ns, .name = name };
-	struct str reason = S("");
-
-	return authorize(r->s, r->a, &q, &reason) == DECISION_ALLOW || fail_access(r, &q, reason, err);
-}
-
-bool impersonate(struct req *r, struct err *err) {
-	const struct http_headers h = r->x->headers;
-	const struct str group_header = S("Impersonate-Group"), extra_header = S("Impersonate-Extra-");
-	struct str name = http_request_header(r->x, S("Impersonate-User")), uid = http_request_header(r->x, S("Impersonate-Uid"));
-	struct user u = { .name = name };
-	bool other = uid.len > 0;
-
-	for (size_t i = 0; i < h.len; i++) {
-		struct str n = h.at[i].name;
-		bool extra = n.len > extra_header.len && str_case_eq(str_sub(n, 0, extra_header.len), extra_header);
-		if (!extra && !str_case_eq(n, group_header)) {
-			continue;
-		}
-		other = true;
-		if (name.len == 0) {
-			break;
-		}
-		if (!extra) {
-			if (!may_impersonate(r, S(""), S("groups"), S(""), S(""), h.at[i].value, err)) {
-				return false;
-			}
-			add_group(r->a, &u, h.at[i].value);
-			continue;
-		}
-		struct str key = str_from(n, extra_header.len);
-		char *low = arena_alloc(r->a, key.len + 1);
-		for (size_t k = 0; k < key.len; k++) {
-			low[k] = key.ptr[k] >= 'A' && key.ptr[k] <= 'Z' ? (char)(key.ptr[k] + 32) : key.ptr[k];
-		}
-		key = (struct str){ low, key.len };
-		if (!url_unescape(r->a, key, false, &key)) {
-			return err_set(err, ERR_BAD_REQUEST, "invalid URL escape in %.*s", STR_ARG(n));
-		}
-		if (!may_impersonate(r, S("authentication.k8s.io"), S("userextras"), key, S(""), h.at[i].value, err)) {
-			return false;
-		}
-		struct value *all = u.extra ? (struct value *)u.extra : value_new_object(r->a);
-		struct value *list = value_get_str(all, key);
-		value_push_str(r->a, list ? list : value_set_key(r->a, all, key, value_new_array(r->a)), h.at[i].value);
-		u.extra = all;
-	}
-	if (name.len == 0) {
-		return !other || err_set(err, ERR_INTERNAL, "requested impersonation without a user name");
-	}
-	const struct str sa = S("system:serviceaccount:");
-	if (str_starts(name, sa)) {
-		struct str ns, account;
-		if (!str_cut(str_from(name, sa.len), ':', &ns, &account)) {
-			return err_set(err, ERR_BAD_REQUEST, "invalid service account user name \"%.*s\"", STR_ARG(name));
-		}
-		if (!may_impersonate(r, S(""), S("serviceaccounts"), S(""), ns, account, err)) {
-			return false;
-		}
-		if (u.groups_len == 0) {
-			struct user as = user_service_account(r->a, ns, account, S(""));
-			u.groups = as.groups;
-			u.groups_len = as.groups_len;
-		}
-	} else if (!may_impersonate(r, S(""), S("users"), S(""), S(""), name, err)) {
-		return false;
-	}
-	if (uid.len && !may_impersonate(r, S("authentication.k8s.io"), S("uids"), S(""), S(""), uid, err)) {
-		return false;
-	}
-	u.uid = uid;
-	add_group(r->a, &u, str_eq(name, USER_ANONYMOUS) ? GROUP_UNAUTHENTICATED : GROUP_AUTHENTICATED);
-	r->user = u;
 	return true;
 }

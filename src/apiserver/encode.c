@@ -20,7 +20,7 @@ static int64_t now_seconds(void) {
 	return clock_wall() / NSEC_PER_SEC;
 }
 
-static enum table_include include_of(struct str text) {
+enum table_include table_include_of(struct str text) {
 	return str_eq(text, S("Object")) ? TABLE_OBJECT : str_eq(text, S("None")) ? TABLE_NONE : TABLE_METADATA;
 }
 
@@ -46,7 +46,7 @@ bool encode_value(struct arena *a, struct buf *b, const struct media *m, const s
 	bool is_status = str_eq(value_str_at(v, N_kind), S("Status")) && !value_get(v, N_spec);
 
 	if (m->as == AS_TABLE && res && !is_status) {
-		struct value *t = table_of(a, res, v, include_of(include_object), now_seconds());
+		struct value *t = table_of(a, res, v, table_include_of(include_object), now_seconds());
 		if (!columns) {
 			value_set(a, t, N_columnDefinitions, NULL);
 		}

@@ -185,12 +185,7 @@ void http_handle(struct http_exchange *x, void *arg) {
 			return;
 		}
 	}
-	if (ok && !authn_request(s->authn, x, r.a, &r.user, &err)) {
-		fail_details(&r, S(""), S(""), S(""));
-		r.details = NULL;
-		ok = false;
-	}
-	ok = ok && impersonate(&r, &err);
+	ok = ok && authn_request(s->authn, x, r.a, &r.user, &err) && impersonate(&r, &err);
 	r.kx.user = r.user.name;
 	r.kx.groups = r.user.groups;
 	r.kx.groups_len = r.user.groups_len;

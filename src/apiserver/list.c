@@ -6,6 +6,7 @@
  * in the cache by its revision as long as the ring leads back there.
  */
 #include "apiserver/server.h"
+#include "apiserver/wire.h"
 
 #define CHUNK ((size_t)128 << 10)     /* bytes printed before they are sent */
 #define ANSWER_MAX ((size_t)1 << 30)
@@ -49,13 +50,6 @@ static bool token_read(struct req *r, struct str token, int64_t *ret_revision, s
 	return true;
 }
 
-static bool too_large(struct req *r, int64_t rv, struct err *err) {
-	fail_details(r, S(""), S(""), S(""));
-	fail_cause(r, S("ResourceVersionTooLarge"), S("Too large resource version"), S(""));
-	return fail_retry(r, ERR_TIMEOUT, 1,
-		arena_printf(r->a, "Timeout: Too large resource version: %lld, current: %lld", (long long)rv, (long long)cacher_revision(r->s->cacher)), err);
-}
-
 static bool take_snapshot(struct req *r, struct list_page *p, struct err *err) {
 	const struct request_opts *o = &r->opts;
 	struct str start;
@@ -75,7 +69,7 @@ static bool take_snapshot(struct req *r, struct list_page *p, struct err *err) {
 			return true;
 		}
 		if (rv > cacher_revision(r->s->cacher)) {
-			return too_large(r, rv, err);
+			return fail_rv_too_large(r, rv, err);
 		}
 		if (!cache_snapshot_at(r->st->cache, rv, &p->snap, err)) {
 			r->message = S(EXPIRED_CONTINUE);
@@ -87,14 +81,11 @@ static bool take_snapshot(struct req *r, struct list_page *p, struct err *err) {
 		}
 		return true;
 	}
-	if (o->resource_version.len && !str_to_i64(o->resource_version, &rv)) {
-		struct causes c = { .arena = r->a };
-		cause_add(&c, CAUSE_INVALID, S("resourceVersion"), value_new_str(r->a, o->resource_version), "strconv.ParseUint: parsing \"%.*s\": invalid syntax",
-			STR_ARG(o->resource_version));
-		return fail_invalid(r, S("meta.k8s.io"), S("ListOptions"), S(""), &c, err);
+	if (!resource_version_parse(r, S("ListOptions"), &rv, err)) {
+		return false;
 	}
 	if (rv > 0 && !cacher_wait(r->s->cacher, rv, 3 * NSEC_PER_SEC)) {
-		return too_large(r, rv, err);
+		return fail_rv_too_large(r, rv, err);
 	}
 	/* With a limit and no match rule a resourceVersion means exactly that one. */
 	if (o->match == RV_MATCH_EXACT || (rv > 0 && o->limit > 0 && o->match == RV_MATCH_UNSET)) {
@@ -215,10 +206,6 @@ static void print_meta(struct buf *b, const struct list_page *p, struct str next
 	buf_char(b, '}');
 }
 
-static enum table_include include_of(struct str text) {
-	return str_eq(text, S("Object")) ? TABLE_OBJECT : str_eq(text, S("None")) ? TABLE_NONE : TABLE_METADATA;
-}
-
 typedef VEC(struct obj *) obj_vec;
 
 static void print_json(struct req *r, const struct list_page *p, const obj_vec *objs, struct str next, int64_t remaining) {
@@ -252,7 +239,7 @@ static void print_json(struct req *r, const struct list_page *p, const obj_vec *
 			buf_char(&pr.out, ',');
 		}
 		if (table) {
-			json_print(&pr.out, table_row(&tmp, r->res, v, include_of(r->opts.include_object), now));
+			json_print(&pr.out, table_row(&tmp, r->res, v, table_include_of(r->opts.include_object), now));
 		} else if (partial) {
 			json_print(&pr.out, schema_meta_only(&tmp, v));
 		} else {
@@ -268,28 +255,6 @@ static void print_json(struct req *r, const struct list_page *p, const obj_vec *
 
 /* ---- protobuf: the length of the whole comes first, so everything is encoded twice instead of being kept ---- */
 
-static void put_varint(struct buf *b, uint64_t v) {
-	for (; v >= 0x80; v >>= 7) {
-		buf_char(b, (char)(v | 0x80));
-	}
-	buf_char(b, (char)v);
-}
-
-static size_t varint_len(uint64_t v) {
-	size_t n = 1;
-
-	for (; v >= 0x80; v >>= 7) {
-		n++;
-	}
-	return n;
-}
-
-static void put_field(struct buf *b, char tag, struct str bytes) {
-	buf_char(b, tag);
-	put_varint(b, bytes.len);
-	buf_str(b, bytes);
-}
-
 /* One item as the list's field 2, or only its length when `out` is NULL. */
 static size_t put_item(struct req *r, struct arena *tmp, struct buf *scratch, const struct obj *o, bool partial, struct buf *out) {
 	const struct value *v = convert_to(tmp, o->root, r->res);
@@ -302,10 +267,10 @@ static size_t put_item(struct req *r, struct arena *tmp, struct buf *scratch, co
 	buf_clear(scratch);
 	pb_encode(scratch, t, v);
 	if (out) {
-		put_field(out, 0x12, buf_view(scratch));
+		wire_field(out, 0x12, buf_view(scratch));
 	}
 	arena_clear(tmp);
-	return 1 + varint_len(scratch->len) + scratch->len;
+	return wire_field_len(scratch->len);
 }
 
 static void print_protobuf(struct req *r, const struct list_page *p, const obj_vec *objs, struct str next, int64_t remaining) {
@@ -326,23 +291,23 @@ static void print_protobuf(struct req *r, const struct list_page *p, const obj_v
 		value_set_int(r->a, m, N_remainingItemCount, remaining);
 	}
 	pb_encode(&meta, list_meta, schema_decode(r->a, list_meta, m, NULL, &canonical_meta, &err) ? canonical_meta : m);
-	len = 1 + varint_len(meta.len) + meta.len;
+	len = wire_field_len(meta.len);
 	for (size_t i = 0; i < objs->len; i++) {
 		len += put_item(r, &tmp, &scratch, objs->at[i], partial, NULL);
 	}
-	put_field(&head, 0x0a, partial ? S("meta.k8s.io/v1") : schema_resource_api_version(r->a, r->res));
-	put_field(&head, 0x12, partial ? S("PartialObjectMetadataList") : schema_type_short(schema_resource_list(r->res)));
+	wire_field(&head, 0x0a, partial ? S("meta.k8s.io/v1") : schema_resource_api_version(r->a, r->res));
+	wire_field(&head, 0x12, partial ? S("PartialObjectMetadataList") : schema_type_short(schema_resource_list(r->res)));
 	buf_add(&pr.out, "k8s\0", 4);
-	put_field(&pr.out, 0x0a, buf_view(&head));
+	wire_field(&pr.out, 0x0a, buf_view(&head));
 	buf_char(&pr.out, 0x12);
-	put_varint(&pr.out, len);
-	put_field(&pr.out, 0x0a, buf_view(&meta));
+	wire_varint(&pr.out, len);
+	wire_field(&pr.out, 0x0a, buf_view(&meta));
 	for (size_t i = 0; i < objs->len && !pr.gone; i++) {
 		put_item(r, &tmp, &scratch, objs->at[i], partial, &pr.out);
 		flush_some(&pr, false);
 	}
-	put_field(&pr.out, 0x1a, S(""));
-	put_field(&pr.out, 0x22, S(""));
+	wire_field(&pr.out, 0x1a, S(""));
+	wire_field(&pr.out, 0x22, S(""));
 	flush_some(&pr, true);
 	buf_release(&pr.out);
 }

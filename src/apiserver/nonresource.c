@@ -60,14 +60,13 @@ static bool not_found(struct req *r, struct answer *ret) {
 
 /* /api/v1, /apis/G, /apis/G/V */
 static bool serve_group(struct req *r, struct answer *ret, struct err *err) {
-	struct str path = r->info.path, prefix, group, version;
+	struct str path = r->info.path, group, version;
 	bool core = str_starts(path, S("/api/"));
 
 	path = str_from(path, core ? 5 : 6);
 	while (path.len && path.ptr[path.len - 1] == '/') {
 		path.len--;
 	}
-	(void)prefix;
 	if (core) {
 		ret->value = discovery_resources(r->a, S(""), path);
 	} else if (str_cut(path, '/', &group, &version)) {

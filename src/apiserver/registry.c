@@ -14,22 +14,13 @@
 #define MODIFY_ATTEMPTS 64 /* of a change that races with others and names no resourceVersion */
 
 bool registry_get(struct req *r, struct answer *ret, struct err *err) {
-	if (r->opts.resource_version.len) {
-		int64_t rv = 0;
-		if (!str_to_i64(r->opts.resource_version, &rv) || rv < 0) {
-			struct causes c = { .arena = r->a };
-			cause_add(&c, CAUSE_INVALID, S("resourceVersion"), value_new_str(r->a, r->opts.resource_version), "strconv.ParseUint: parsing \"%.*s\": invalid syntax",
-				STR_ARG(r->opts.resource_version));
-			return fail_invalid(r, S("meta.k8s.io"), S("GetOptions"), S(""), &c, err);
-		}
-		if (!cacher_wait(r->s->cacher, rv, 3 * NSEC_PER_SEC)) {
-			fail_details(r, S(""), S(""), S(""));
-			fail_cause(r, S("ResourceVersionTooLarge"), S("Too large resource version"), S(""));
-			return fail_retry(r, ERR_TIMEOUT, 1,
-				arena_printf(r->a, "Timeout: Too large resource version: %lld, current: %lld", (long long)rv,
-					(long long)cacher_revision(r->s->cacher)),
-				err);
-		}
+	int64_t rv = 0;
+
+	if (!resource_version_parse(r, S("GetOptions"), &rv, err)) {
+		return false;
+	}
+	if (!cacher_wait(r->s->cacher, rv, 3 * NSEC_PER_SEC)) {
+		return fail_rv_too_large(r, rv, err);
 	}
 	ret->obj = storage_get(r->st, r->info.ns, r->info.name);
 	if (!ret->obj) {
@@ -41,7 +32,7 @@ bool registry_get(struct req *r, struct answer *ret, struct err *err) {
 
 /* ---- metadata ------------------------------------------------------------------------------------ */
 
-static struct str new_uid(struct arena *a) {
+struct str new_uid(struct arena *a) {
 	uint8_t b[16];
 
 	random_bytes(b, sizeof(b));
@@ -61,7 +52,7 @@ static struct str generate_name(struct arena *a, struct str base) {
 	return arena_printf(a, "%.*s%.*s", STR_ARG(base), STR_ARG(random));
 }
 
-static struct str now_text(struct arena *a) {
+struct str now_text(struct arena *a) {
 	char text[TIME_TEXT_MAX];
 
 	return arena_str(a, time_format(clock_wall(), text));

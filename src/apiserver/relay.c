@@ -267,6 +267,33 @@ static bool finish(struct req *r, struct run *u, const struct relay_opts *o, str
 	return true;
 }
 
+/* ---- the request ------------------------------------------------------------------------------------ */
+
+/* Headers that belong to one connection, or to us. */
+static bool is_private(struct str name, bool upgrade) {
+	static const char *const names[] = { "Authorization", "Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Keep-Alive", "Proxy-Connection",
+		"Te", "Trailer", "Impersonate-User", "Impersonate-Group", "Impersonate-Uid", "Accept-Encoding" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		if (str_case_eq(name, str_c(names[i]))) {
+			return true;
+		}
+	}
+	return !upgrade && (str_case_eq(name, S("Connection")) || str_case_eq(name, S("Upgrade")));
+}
+
+size_t relay_headers(struct req *r, struct http_header out[RELAY_HEADERS_MAX]) {
+	bool upgrade = http_wants_upgrade(r->x, S(""));
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->x->headers.len && n + 4 < RELAY_HEADERS_MAX; i++) {
+		if (!is_private(r->x->headers.at[i].name, upgrade)) {
+			out[n++] = r->x->headers.at[i];
+		}
+	}
+	return n;
+}
+
 /* ---- upgrades --------------------------------------------------------------------------------------- */
 
 static bool relay_upgrade(struct req *r, const struct relay_opts *o, struct answer *ret, struct err *err) {

@@ -23,4 +23,10 @@ struct relay_opts {
 /* Answers r->x. Returns when the answer's head is known; the body streams on by itself. */
 NODISCARD bool relay(struct req *r, const struct relay_opts *o, struct answer *ret, struct err *err);
 
+/* The request's headers but for those of one connection or of our own; room for four more is left. Returns how many. */
+#define RELAY_HEADERS_MAX 64
+size_t relay_headers(struct req *r, struct http_header out[RELAY_HEADERS_MAX]);
+/* "10.0.0.7:10250" of a node's kubelet. Fails: ERR_NOT_FOUND, no such node; ERR_INTERNAL, it tells no address. */
+NODISCARD bool kubelet_address(struct req *r, struct str node, struct str *ret, struct err *err);
+
 #endif

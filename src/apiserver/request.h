@@ -45,9 +45,6 @@ struct request_opts {
 	struct str propagation;
 	bool has_grace, has_orphan, orphan;
 	int64_t grace_seconds;
-	struct str precondition_uid, precondition_rv;
-	bool has_uid, has_rv;
-	bool ignore_store_read_error;
 };
 /*
  * Reads and checks the query for `verb`. Values that do not parse fail with ERR_BAD_REQUEST; broken rules are added to `causes`, of the kind

@@ -25,6 +25,7 @@ struct user {
 	const struct value *extra; /* object of arrays of text; NULL when none */
 };
 bool user_in_group(const struct user *u, struct str group);
+void user_add_group(struct arena *a, struct user *u, struct str group); /* unless it is there */
 #define GROUP_MASTERS S("system:masters")
 #define GROUP_AUTHENTICATED S("system:authenticated")
 #define GROUP_UNAUTHENTICATED S("system:unauthenticated")
@@ -107,6 +108,9 @@ bool fail_invalid(struct req *r, struct str group, struct str kind, struct str n
 bool fail_route(struct req *r, struct err *err);  /* 404 "the server could not find the requested resource" */
 bool fail_method(struct req *r, struct err *err); /* 405 */
 bool fail_retry(struct req *r, enum err_code code, int seconds, struct str message, struct err *err);
+bool fail_rv_too_large(struct req *r, int64_t rv, struct err *err); /* 504 */
+/* The request's resourceVersion, 0 when it names none. `kind`: whose option it is. */
+NODISCARD bool resource_version_parse(struct req *r, struct str kind, int64_t *ret, struct err *err);
 /* Sets details.name, group, kind. */
 void fail_details(struct req *r, struct str group, struct str kind, struct str name);
 void fail_cause(struct req *r, struct str reason, struct str message, struct str field);
@@ -162,6 +166,7 @@ NODISCARD bool canonical(struct req *r, const struct schema_type *type, struct v
 /* Appends one object (`res` may be NULL) in the form that `m` names. `columns`: a Table's definitions are printed. */
 bool encode_value(struct arena *a, struct buf *b, const struct media *m, const struct schema_resource *res, const struct value *v, struct str include_object,
 	bool columns);
+enum table_include table_include_of(struct str text); /* of ?includeObject= */
 void json_print_item(struct buf *b, const struct value *v); /* without kind and apiVersion, as items of lists are */
 void reply_warnings(struct req *r); /* as headers; before an answer that is not sent by the three below */
 void reply_value(struct req *r, int code, const struct schema_resource *res, const struct value *v);
@@ -196,6 +201,8 @@ NODISCARD bool registry_delete_collection(struct req *r, const struct value *opt
 NODISCARD bool storage_write(struct req *r, struct storage *st, struct str key, struct value *v, int64_t mod_rev, struct obj **ret, struct err *err);
 NODISCARD bool storage_delete(struct req *r, struct storage *st, struct str key, const struct obj *current, struct value *last, struct obj **ret,
 	struct err *err);
+struct str now_text(struct arena *a); /* RFC 3339, seconds */
+struct str new_uid(struct arena *a);
 bool finalizers_empty(const struct storage *st, const struct value *o);
 
 /* Applies a patch of the request to `current`, both in the version asked for; the result is decoded. */

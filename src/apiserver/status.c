@@ -145,6 +145,26 @@ bool fail_retry(struct req *r, enum err_code code, int seconds, struct str messa
 	return fail(r, code, message, err);
 }
 
+bool fail_rv_too_large(struct req *r, int64_t rv, struct err *err) {
+	fail_details(r, S(""), S(""), S(""));
+	fail_cause(r, S("ResourceVersionTooLarge"), S("Too large resource version"), S(""));
+	return fail_retry(r, ERR_TIMEOUT, 1,
+		arena_printf(r->a, "Timeout: Too large resource version: %lld, current: %lld", (long long)rv, (long long)cacher_revision(r->s->cacher)), err);
+}
+
+bool resource_version_parse(struct req *r, struct str kind, int64_t *ret, struct err *err) {
+	struct str text = r->opts.resource_version;
+	struct causes c = { .arena = r->a };
+	uint64_t n = 0;
+
+	if (text.len && (!str_to_u64(text, &n) || n > INT64_MAX)) {
+		cause_add(&c, CAUSE_INVALID, S("resourceVersion"), value_new_str(r->a, text), "strconv.ParseUint: parsing \"%.*s\": invalid syntax", STR_ARG(text));
+		return fail_invalid(r, S("meta.k8s.io"), kind, S(""), &c, err);
+	}
+	*ret = (int64_t)n;
+	return true;
+}
+
 static struct value *status_new(struct arena *a, struct str outcome) {
 	struct value *v = value_new_object(a);
 

@@ -69,16 +69,6 @@ static bool bind(struct req *r, const struct value *ref, struct value *claim, bo
 	return true;
 }
 
-static struct str random_uuid(struct arena *a) {
-	uint8_t b[16];
-
-	random_bytes(b, sizeof(b));
-	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
-	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	struct str hex = hex_encode(a, (struct str){ (char *)b, sizeof(b) });
-	return arena_printf(a, "%.8s-%.4s-%.4s-%.4s-%.12s", hex.ptr, hex.ptr + 8, hex.ptr + 12, hex.ptr + 16, hex.ptr + 20);
-}
-
 bool serve_token(struct req *r, struct answer *ret, struct err *err) {
 	const struct schema_type *type = schema_kind_find(S("authentication.k8s.io"), S("v1"), S("TokenRequest"));
 	struct value *o = NULL, *claims = value_new_object(r->a), *bound = value_new_object(r->a), *sa;
@@ -118,7 +108,7 @@ bool serve_token(struct req *r, struct answer *ret, struct err *err) {
 	value_set_key(r->a, claims, S("exp"), value_new_int(r->a, now + lasts));
 	value_set_key(r->a, claims, S("iat"), value_new_int(r->a, now));
 	value_set_key_str(r->a, claims, S("iss"), issuer);
-	value_set_key_str(r->a, claims, S("jti"), random_uuid(r->a));
+	value_set_key_str(r->a, claims, S("jti"), new_uid(r->a));
 	value_set_key(r->a, claims, S("kubernetes.io"), bound);
 	value_set_key(r->a, claims, S("nbf"), value_new_int(r->a, now));
 	value_set_key_str(r->a, claims, S("sub"), arena_printf(r->a, "system:serviceaccount:%.*s:%.*s", STR_ARG(r->info.ns), STR_ARG(r->info.name)));

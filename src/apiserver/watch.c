@@ -9,7 +9,7 @@
  */
 #include "apiserver/watch.h"
 
-#include "base/log.h"
+#include "apiserver/wire.h"
 #include "client/selector.h"
 
 #define BATCH 64
@@ -90,22 +90,6 @@ static const char *type_text(enum watch_event t) {
 	return "ERROR";
 }
 
-static void put_varint(struct buf *b, uint64_t v) {
-	for (; v >= 0x80; v >>= 7) {
-		buf_char(b, (char)(v | 0x80));
-	}
-	buf_char(b, (char)v);
-}
-
-static size_t varint_len(uint64_t v) {
-	size_t n = 1;
-
-	for (; v >= 0x80; v >>= 7) {
-		n++;
-	}
-	return n;
-}
-
 /* One WatchEvent as it goes over the wire: a JSON line, or a length (4 bytes, big endian) and a bare protobuf message. */
 static void frame(struct buf *out, const struct form *f, enum watch_event type, struct str object) {
 	const char *t = type_text(type);
@@ -120,17 +104,13 @@ static void frame(struct buf *out, const struct form *f, enum watch_event type, 
 		return;
 	}
 	/* WatchEvent{1: type, 2: RawExtension{1: raw}} */
-	size_t raw = 1 + varint_len(object.len) + object.len, total = 2 + strlen(t) + 1 + varint_len(raw) + raw;
+	size_t raw = wire_field_len(object.len), total = wire_field_len(strlen(t)) + wire_field_len(raw);
 	const char len[4] = { (char)(total >> 24), (char)(total >> 16), (char)(total >> 8), (char)total };
 	buf_add(out, len, sizeof(len));
-	buf_char(out, 0x0a);
-	put_varint(out, strlen(t));
-	buf_c(out, t);
+	wire_field(out, 0x0a, str_c(t));
 	buf_char(out, 0x12);
-	put_varint(out, raw);
-	buf_char(out, 0x0a);
-	put_varint(out, object.len);
-	buf_str(out, object);
+	wire_varint(out, raw);
+	wire_field(out, 0x0a, object);
 }
 
 /* `in_stored`: the object is of the stored version and may have to be converted. */
@@ -543,11 +523,8 @@ bool watch_http(struct req *r, struct answer *ret, struct err *err) {
 	struct selection sel;
 	int64_t rv = 0;
 
-	if (r->opts.resource_version.len && (!str_to_i64(r->opts.resource_version, &rv) || rv < 0)) {
-		struct causes c = { .arena = r->a };
-		cause_add(&c, CAUSE_INVALID, S("resourceVersion"), value_new_str(r->a, r->opts.resource_version),
-			"strconv.ParseUint: parsing \"%.*s\": invalid syntax", STR_ARG(r->opts.resource_version));
-		return fail_invalid(r, S("meta.k8s.io"), S("ListOptions"), S(""), &c, err);
+	if (!resource_version_parse(r, S("ListOptions"), &rv, err)) {
+		return false;
 	}
 	bool initial = r->opts.has_initial_events ? r->opts.initial_events : rv == 0;
 	if (!selection_parse(r, &sel, err)) {
