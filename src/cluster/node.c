@@ -173,6 +173,7 @@ void cluster_node_stop(struct node *n) {
 		overlay_stop(n->overlay, false);
 	}
 	cri_free(n->cri);
+	kubelet_free(n->kubelet);
 	cni_close(n->cni);
 	arena_release(&n->arena);
 	free(n);

@@ -33,8 +33,10 @@ struct kubelet {
 	struct kubelet_opts o;     /* strings are copies in `own`; unchanging after the start */
 	struct arena own;
 	struct loop *loop;
-	bool running;              /* between a successful start and stop */
+	_Atomic bool running;      /* between a successful start and stop */
+	_Atomic int callers;       /* threads inside kubelet_on_exit and kubelet_network_changed */
 	bool stopping;             /* loop: no new passes */
+	bool leaked;               /* something still ran at the stop */
 	struct recorder *recorder;
 	struct informer *pods_informer, *services_informer, *node_informer;
 	struct map pods;           /* loop: uid -> struct pod */

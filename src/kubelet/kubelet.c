@@ -63,13 +63,9 @@ static void exit_run(struct msg *m) {
 	free(e);
 }
 
-void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox) {
-	struct kubelet *k = kubelet;
-
-	if (!__atomic_load_n(&k->running, __ATOMIC_ACQUIRE)) {
-		return; /* the first passes list what there is */
-	}
+static void exit_post(struct kubelet *k, struct str id) {
 	struct exit_msg *e = xcalloc(1, sizeof(*e));
+
 	e->msg.run = exit_run;
 	e->k = k;
 	snprintf(e->id, sizeof(e->id), "%.*s", STR_ARG(id));
@@ -79,6 +75,16 @@ void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox) {
 	if (!loop_post(k->loop, &e->msg)) {
 		free(e);
 	}
+}
+
+void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox) {
+	struct kubelet *k = kubelet;
+
+	k->callers++; /* kubelet_stop waits for those who saw it running */
+	if (k->running) { /* before that, the first passes list what there is */
+		exit_post(k, id);
+	}
+	k->callers--;
 }
 
 static void network_changed(void *arg) {
@@ -97,9 +103,11 @@ static void network_changed(void *arg) {
 }
 
 void kubelet_network_changed(struct kubelet *k) {
-	if (__atomic_load_n(&k->running, __ATOMIC_ACQUIRE)) {
+	k->callers++;
+	if (k->running) {
 		loop_call(k->loop, network_changed, k);
 	}
+	k->callers--;
 }
 
 /* ---- news from the API --------------------------------------------------------------------------------------- */
@@ -451,11 +459,10 @@ bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct er
 			kubelet_server_stop(k->server);
 		}
 		parts_free(k);
-		memset(k, 0, sizeof(*k));
 		return false;
 	}
 	kubelet_node_start(k);
-	__atomic_store_n(&k->running, true, __ATOMIC_RELEASE);
+	k->running = true;
 	k->housekeeping = housekeeping_start(k);
 	loop_call(k->loop, informers_start, k);
 	log_info(KUBELET_LOG, "kubelet started", kv_c("node", k->o.node_name), kv_int("port", kubelet_port(k)), kv_int("adopted", (int64_t)adopted));
@@ -480,30 +487,36 @@ static void stop_on_loop(void *arg) {
 		loop_timer_stop(&p->timer);
 		loop_timer_stop(&p->status_timer);
 	}
+	k->passes--; /* of kubelet_stop */
+}
+
+/* Jobs end on the loop, callers at once; nobody else waits here. */
+static bool wait_for_none(_Atomic int *count) {
+	for (nsec_t end = clock_mono() + STOP_WAIT; *count > 0 && clock_mono() < end;) {
+		clock_sleep(NSEC_PER_MSEC);
+	}
+	return *count == 0;
 }
 
 void kubelet_stop(struct kubelet *k) {
-	if (!k) {
+	if (!k || !k->running) {
 		return;
 	}
-	if (!k->running) {
-		free(k);
-		return;
-	}
+	k->running = false;
+	wait_for_none(&k->callers);
 	if (k->server) {
 		kubelet_server_stop(TAKE(k->server));
 	}
-	__atomic_store_n(&k->running, false, __ATOMIC_RELEASE);
-	loop_call(k->loop, stop_on_loop, k);
-	nsec_t end = clock_mono() + STOP_WAIT;
-	do {
-		clock_sleep(2 * NSEC_PER_MSEC); /* jobs end on the loop; nobody else waits here */
-	} while (k->passes > 0 && clock_mono() < end);
-	bool all_ended = k->passes == 0;
+	k->passes++;
+	if (!loop_call(k->loop, stop_on_loop, k)) {
+		k->passes--;
+	}
+	bool all_ended = wait_for_none(&k->passes);
 	loop_stop(k->loop);
 	if (!all_ended) {
 		log_warn(KUBELET_LOG, "stopped while something still ran", kv_int("jobs", k->passes));
-		return; /* a hook or a pull may still look at it: the process ends soon anyway */
+		k->leaked = true; /* a hook or a pull may still look at it: the process ends soon anyway */
+		return;
 	}
 	if (k->services_informer) {
 		informer_stop(TAKE(k->services_informer));
@@ -518,7 +531,12 @@ void kubelet_stop(struct kubelet *k) {
 	}
 	VEC_RELEASE(&pods);
 	parts_free(k);
-	free(k);
+}
+
+void kubelet_free(struct kubelet *k) {
+	if (k && !k->leaked) {
+		free(k);
+	}
 }
 
 /* ---- taking everything away ---------------------------------------------------------------------------------------- */

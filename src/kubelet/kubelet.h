@@ -6,7 +6,8 @@
  * The kubelet knows the cluster through a client alone, containers through cri.h alone and the pod
  * network through two functions that main.c connects. Order of a start:
  *
- *     kubelet_new() -> cri_open(.on_exit = kubelet_on_exit, .arg = k) -> kubelet_start() -> kubelet_stop()
+ *     kubelet_new() -> cri_open(.on_exit = kubelet_on_exit, .arg = k) -> kubelet_start()
+ *     kubelet_stop() -> cri_free() -> kubelet_free()
  *
  * What runs, outlives us: a kubelet that is started again on the same folders finds its pods by the
  * runtime's lists and goes on with the same containers and restart counts.
@@ -84,19 +85,21 @@ struct kubelet_opts { /* zero is the default of every option that is not marked 
 
 /* An empty kubelet: its address is all that cri_open() needs of it. */
 struct kubelet *kubelet_new(void);
-/* For cri_opts.on_exit, with the kubelet as arg. Any thread, at any time between kubelet_new and kubelet_stop. */
+/* For cri_opts.on_exit, with the kubelet as arg. Any thread, at any time between kubelet_new and kubelet_free. */
 void kubelet_on_exit(void *kubelet, struct str id, bool is_sandbox);
 /*
  * Makes the folders, adopts what runs, listens, registers the node in the background (with retries) and
- * returns. On failure `k` is as after kubelet_new().
+ * returns. On failure only kubelet_free() may follow.
  * Fails: ERR_INVALID a bad option; ERR_UNAVAILABLE the port is in use, ...
  */
 NODISCARD bool kubelet_start(struct kubelet *k, const struct kubelet_opts *opts, struct err *err);
 int kubelet_port(const struct kubelet *k); /* 0: no kubelet API */
 /* What network.ready() says may have changed: the node's condition and pods that wait are looked at. Any thread, also before the start. */
 void kubelet_network_changed(struct kubelet *k);
-/* Stops working; pods run on. Ends streams, waits for running syncs, frees `k` (NULL is fine; also one that never started). */
+/* Stops working; pods run on. Ends streams and waits for running passes. NULL is fine; also one that never started. Only kubelet_free() may follow. */
 void kubelet_stop(struct kubelet *k);
+/* After everybody who may call kubelet_on_exit or kubelet_network_changed has ended: cri_free(), overlay_stop(). NULL is fine. */
+void kubelet_free(struct kubelet *k);
 
 /*
  * Ends every pod of the node and removes what was made for them: sandboxes, volumes, cgroups, pod

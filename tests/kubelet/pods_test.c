@@ -63,8 +63,9 @@ static void kubelet_up(struct fixture *f) {
 
 static void kubelet_down(struct fixture *f) {
 	kubelet_stop(f->k);
-	f->k = NULL;
 	f->cri->on_exit = NULL;
+	kubelet_free(f->k);
+	f->k = NULL;
 }
 
 static int setup(void **state) {
