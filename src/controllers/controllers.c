@@ -24,6 +24,7 @@
 	X(job)                          \
 	X(cron_job)                     \
 	X(daemon_set)                   \
+	X(stateful_set)                 \
 	X(ttl_after_finished)           \
 	X(endpoint_slice)               \
 	X(endpoints)                    \

@@ -62,6 +62,7 @@ struct claim {
 	struct gvr gvr, owner_gvr;
 	const struct value *owner;
 	const struct selector *selector;
+	bool (*wants)(const struct value *owner, const struct value *o); /* may be NULL */
 	bool asked, alive; /* the server, whether the owner lives: once a claim */
 	struct err err;
 };
@@ -121,9 +122,18 @@ static void release(struct claim *c, struct obj *o) {
 	}
 }
 
+static bool is_wanted(const struct claim *c, const struct value *o) {
+	return selector_matches(c->selector, meta_labels(o)) && (!c->wants || c->wants(c->owner, o));
+}
+
 bool objects_claim(struct frame *f, struct shared *objects, struct gvr owner_gvr, const struct value *owner, const struct selector *selector,
 	struct pod_set *ret, struct err *err) {
-	struct claim c = { .frame = f, .gvr = objects->gvr, .owner_gvr = owner_gvr, .owner = owner, .selector = selector };
+	return objects_claim_if(f, objects, owner_gvr, owner, selector, NULL, ret, err);
+}
+
+bool objects_claim_if(struct frame *f, struct shared *objects, struct gvr owner_gvr, const struct value *owner, const struct selector *selector,
+	bool (*wants)(const struct value *owner, const struct value *o), struct pod_set *ret, struct err *err) {
+	struct claim c = { .frame = f, .gvr = objects->gvr, .owner_gvr = owner_gvr, .owner = owner, .selector = selector, .wants = wants };
 	auto_arena struct arena a = { 0 };
 	bool deleting = meta_deleting(owner);
 
@@ -137,7 +147,7 @@ bool objects_claim(struct frame *f, struct shared *objects, struct gvr owner_gvr
 		if (!ref || !str_eq(value_str_at(ref, N_uid), meta_uid(owner))) {
 			continue;
 		}
-		if (selector_matches(selector, meta_labels(o->root))) {
+		if (is_wanted(&c, o->root)) {
 			ret->at[ret->len++] = obj_ref(o);
 		} else if (!deleting) {
 			release(&c, o);
@@ -145,7 +155,7 @@ bool objects_claim(struct frame *f, struct shared *objects, struct gvr owner_gvr
 	}
 	for (size_t i = 0; i < ret->orphans.len && !deleting; i++) {
 		struct obj *o = ret->orphans.at[i];
-		if (!meta_deleting(o->root) && selector_matches(selector, meta_labels(o->root))) {
+		if (!meta_deleting(o->root) && is_wanted(&c, o->root)) {
 			struct obj *now = adopt(&c, o);
 			if (now) {
 				ret->at[ret->len++] = now;

@@ -32,6 +32,10 @@ void pod_set_release(struct pod_set *s);
 NODISCARD bool objects_claim(struct frame *f, struct shared *objects, struct gvr owner_gvr, const struct value *owner, const struct selector *selector,
 	struct pod_set *ret, struct err *err);
 
+/* The same, and only those that `wants` (NULL: all) says yes to: a StatefulSet takes pods by their names. */
+NODISCARD bool objects_claim_if(struct frame *f, struct shared *objects, struct gvr owner_gvr, const struct value *owner,
+	const struct selector *selector, bool (*wants)(const struct value *owner, const struct value *o), struct pod_set *ret, struct err *err);
+
 /* ---- writing ---- */
 /* A Pod from spec.template, owned by `owner`, generateName "<owner>-"; to be changed before pod_create. */
 struct value *pod_from_template(struct arena *a, const struct value *template, const struct value *owner);
