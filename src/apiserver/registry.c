@@ -32,7 +32,7 @@ bool registry_get(struct req *r, struct answer *ret, struct err *err) {
 
 /* ---- metadata ------------------------------------------------------------------------------------ */
 
-struct str new_uid(struct arena *a) {
+struct str api_new_uid(struct arena *a) {
 	uint8_t b[16];
 
 	random_bytes(b, sizeof(b));
@@ -52,7 +52,7 @@ static struct str generate_name(struct arena *a, struct str base) {
 	return arena_printf(a, "%.*s%.*s", STR_ARG(base), STR_ARG(random));
 }
 
-struct str now_text(struct arena *a) {
+struct str api_now_text(struct arena *a) {
 	char text[TIME_TEXT_MAX];
 
 	return arena_str(a, time_format(clock_wall(), text));
@@ -175,8 +175,8 @@ bool registry_create(struct req *r, struct value *o, struct obj **ret, struct er
 	}
 	o = ad.object;
 	meta = value_ensure_object(r->a, o, N_metadata);
-	value_set_str(r->a, meta, N_uid, new_uid(r->a));
-	value_set_str(r->a, meta, N_creationTimestamp, now_text(r->a));
+	value_set_str(r->a, meta, N_uid, api_new_uid(r->a));
+	value_set_str(r->a, meta, N_creationTimestamp, api_now_text(r->a));
 	value_remove(meta, N_deletionTimestamp);
 	value_remove(meta, N_deletionGracePeriodSeconds);
 	value_remove(meta, N_selfLink);

@@ -201,8 +201,8 @@ NODISCARD bool registry_delete_collection(struct req *r, const struct value *opt
 NODISCARD bool storage_write(struct req *r, struct storage *st, struct str key, struct value *v, int64_t mod_rev, struct obj **ret, struct err *err);
 NODISCARD bool storage_delete(struct req *r, struct storage *st, struct str key, const struct obj *current, struct value *last, struct obj **ret,
 	struct err *err);
-struct str now_text(struct arena *a); /* RFC 3339, seconds */
-struct str new_uid(struct arena *a);
+struct str api_now_text(struct arena *a); /* RFC 3339, seconds */
+struct str api_new_uid(struct arena *a);
 bool finalizers_empty(const struct storage *st, const struct value *o);
 
 /* Applies a patch of the request to `current`, both in the version asked for; the result is decoded. */

@@ -13,7 +13,7 @@ static void set_condition(struct req *r, struct value *status, struct str type, 
 		value_set_str(r->a, c, N_type, type);
 	}
 	value_set_str(r->a, c, N_status, state);
-	value_set_str(r->a, c, N_lastTransitionTime, now_text(r->a));
+	value_set_str(r->a, c, N_lastTransitionTime, api_now_text(r->a));
 	value_remove(c, N_reason);
 	value_remove(c, N_message);
 }

@@ -31,7 +31,7 @@ static bool spend(struct req *r, const struct value *pdb, void *arg, struct valu
 	}
 	struct value *o = value_copy(r->a, pdb), *status = value_ensure_object(r->a, o, N_status);
 	value_set_int(r->a, status, N_disruptionsAllowed, allowed - 1);
-	value_set_key_str(r->a, value_ensure_object(r->a, status, N_disruptedPods), pod, now_text(r->a));
+	value_set_key_str(r->a, value_ensure_object(r->a, status, N_disruptedPods), pod, api_now_text(r->a));
 	*ret = o;
 	return true;
 }

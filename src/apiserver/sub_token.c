@@ -108,7 +108,7 @@ bool serve_token(struct req *r, struct answer *ret, struct err *err) {
 	value_set_key(r->a, claims, S("exp"), value_new_int(r->a, now + lasts));
 	value_set_key(r->a, claims, S("iat"), value_new_int(r->a, now));
 	value_set_key_str(r->a, claims, S("iss"), issuer);
-	value_set_key_str(r->a, claims, S("jti"), new_uid(r->a));
+	value_set_key_str(r->a, claims, S("jti"), api_new_uid(r->a));
 	value_set_key(r->a, claims, S("kubernetes.io"), bound);
 	value_set_key(r->a, claims, S("nbf"), value_new_int(r->a, now));
 	value_set_key_str(r->a, claims, S("sub"), arena_printf(r->a, "system:serviceaccount:%.*s:%.*s", STR_ARG(r->info.ns), STR_ARG(r->info.name)));
