@@ -23,6 +23,7 @@ struct net_conn {
 	_Atomic size_t posted;      /* bytes in messages to the loop */
 	_Atomic size_t unsent;      /* bytes in the socket's buffer */
 	_Atomic bool over;          /* nothing can be written any more */
+	_Atomic bool drain_wanted;  /* somebody may have seen a long backlog */
 	/* the loop's */
 	struct sock sock;
 	bool attached;
@@ -33,7 +34,7 @@ struct net_conn {
 	bool paused, eof;
 	bool shutdown_asked, shut;
 	bool closing;               /* the holder has given it back */
-	bool drain_wanted, told, finishing;
+	bool drain_posted, told, finishing;
 	struct err err;             /* why it is over */
 	struct loop_timer timer;    /* of closing */
 	struct list link;           /* in owner->conns */
@@ -126,6 +127,34 @@ static bool conn_done(struct net_conn *c) {
 	return !sock_unsent(&c->sock) && (c->closing || (c->eof && c->shut));
 }
 
+static void drain_run(void *arg) {
+	struct net_conn *c = arg;
+	c->drain_posted = false;
+	if (c->drain_wanted && net_conn_backlog(c) <= NET_CONN_DRAIN && !c->told) {
+		c->drain_wanted = false;
+		if (c->handler && c->handler->on_drain && !c->closing) {
+			c->handler->on_drain(c->arg);
+		}
+	}
+	conn_unref(c);
+}
+
+/*
+ * Whoever wrote may wait for on_drain, also when it was another write that emptied the buffer. Told by a message of its own, because
+ * this runs inside the holder's calls.
+ */
+static void drain_check(struct net_conn *c) {
+	if (net_conn_backlog(c) > NET_CONN_DRAIN) {
+		c->drain_wanted = true;
+	} else if (c->drain_wanted && !c->drain_posted) {
+		c->drain_posted = true;
+		atomic_fetch_add(&c->refs, 1);
+		if (!loop_call(c->loop, drain_run, c)) {
+			conn_unref(c);
+		}
+	}
+}
+
 static void conn_flush(struct net_conn *c) {
 	if (!c->attached || c->finishing) {
 		return;
@@ -150,19 +179,8 @@ static void conn_flush(struct net_conn *c) {
 		conn_finish_later(c);
 		return;
 	}
+	drain_check(c);
 	watch_set(c);
-}
-
-static void drain_tell(struct net_conn *c) {
-	size_t backlog = net_conn_backlog(c);
-	if (backlog > NET_CONN_DRAIN) {
-		c->drain_wanted = true;
-	} else if (c->drain_wanted) {
-		c->drain_wanted = false;
-		if (c->handler && c->handler->on_drain && !c->closing) {
-			c->handler->on_drain(c->arg);
-		}
-	}
 }
 
 static void conn_write_now(struct net_conn *c, struct str bytes) {
@@ -234,7 +252,6 @@ static void conn_ready(void *arg, int events) {
 	atomic_fetch_add(&c->refs, 1); /* callbacks may close it */
 	if (events & LOOP_WRITE) {
 		conn_flush(c);
-		drain_tell(c);
 	}
 	if ((events & LOOP_READ) && !c->finishing) {
 		conn_read(c);
@@ -348,7 +365,6 @@ static void op_run(struct msg *m) {
 		atomic_fetch_sub(&c->posted, o->len);
 		conn_write_now(c, (struct str){ o->bytes, o->len });
 		conn_flush(c);
-		drain_tell(c);
 	} else {
 		op_apply(c, o->kind, o->handler, o->arg);
 	}
@@ -413,6 +429,9 @@ bool net_conn_writev(struct net_conn *c, const struct str *parts, size_t n) {
 			at = parts[i].len ? mempcpy(at, parts[i].ptr, parts[i].len) : at;
 		}
 		atomic_fetch_add(&c->posted, len);
+		if (net_conn_backlog(c) > NET_CONN_DRAIN) {
+			c->drain_wanted = true;
+		}
 		if (loop_current() == c->loop && c->attached) {
 			op_run(&o->msg);
 			return true;
@@ -424,9 +443,6 @@ bool net_conn_writev(struct net_conn *c, const struct str *parts, size_t n) {
 		return true;
 	}
 	conn_flush(c);
-	if (net_conn_backlog(c) > NET_CONN_DRAIN) {
-		c->drain_wanted = true;
-	}
 	return true;
 }
 

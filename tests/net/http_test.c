@@ -695,6 +695,64 @@ static void test_upgrade_echoes(void **state) {
 	}
 }
 
+/*
+ * Two writers share one conn, one waits for on_drain: it must be told also when the other's write empties the
+ * buffer, and when its own bytes go out in one piece before anybody looked.
+ */
+struct flood {
+	struct net_conn *conn;
+	int fd;
+	_Atomic int drains, ready;
+};
+static void flood_drain(void *arg) {
+	((struct flood *)arg)->drains++;
+}
+static void flood_data(void *arg, struct str bytes) {
+}
+static const struct net_conn_handler flood_handler = { .on_data = flood_data, .on_drain = flood_drain };
+static void flood_fill(void *arg) { /* on the loop: until the socket takes no more */
+	struct flood *f = arg;
+	static char bytes[50000];
+	while (net_conn_backlog(f->conn) <= 4 * NET_CONN_DRAIN) {
+		assert_true(net_conn_write(f->conn, (struct str){ bytes, sizeof(bytes) }));
+	}
+	/* the peer takes all of it before the loop hears of it */
+	static char sink[1 << 20];
+	while (net_conn_backlog(f->conn) > 0) {
+		while (recv(f->fd, sink, sizeof(sink), MSG_DONTWAIT) > 0) {
+		}
+		assert_true(net_conn_write(f->conn, S("x"))); /* the other writer flushes */
+	}
+	f->ready = 1;
+}
+static void test_drain_is_told_whoever_flushes(void **state) {
+	struct flood f = { 0 };
+	int fds[2];
+	static char bytes[200000], sink[300000];
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	f.fd = fds[1];
+	f.conn = net_conn_from_fd(loop, fds[0]);
+	net_conn_start(f.conn, &flood_handler, &f);
+	loop_call(loop, flood_fill, &f);
+	wait_for(&f.ready, 1);
+	wait_for(&f.drains, 1);
+	/* from another thread, in one piece */
+	int big = 1 << 20;
+	setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &big, sizeof(big));
+	while (recv(fds[1], sink, sizeof(sink), MSG_DONTWAIT) > 0) {
+	}
+	assert_true(net_conn_write(f.conn, (struct str){ bytes, sizeof(bytes) }));
+	for (int i = 0; i < 5000 && f.drains < 2; i++) {
+		while (recv(fds[1], sink, sizeof(sink), MSG_DONTWAIT) > 0) {
+		}
+		clock_sleep(NSEC_PER_MSEC);
+	}
+	assert_int_equal(f.drains, 2);
+	net_conn_close(f.conn);
+	clock_sleep(20 * NSEC_PER_MSEC);
+	close(fds[1]);
+}
+
 static void test_upgrade_refused(void **state) {
 	struct http_client *c = client_for(base_plain);
 	struct http_response r;
@@ -984,6 +1042,7 @@ int main(void) {
 		cmocka_unit_test(test_slow_watcher_meets_its_limit),
 		cmocka_unit_test(test_broadcast),
 		cmocka_unit_test(test_upgrade_echoes),
+		cmocka_unit_test(test_drain_is_told_whoever_flushes),
 		cmocka_unit_test(test_upgrade_refused),
 		cmocka_unit_test(test_pipe_between_loops),
 		cmocka_unit_test(test_time_limits),
