@@ -146,7 +146,7 @@ bool cluster_node_start(const struct node_opts *o, struct node **ret, struct err
 
 	n->kubelet = kubelet_new();
 	struct kubelet_opts ko;
-	struct overlay_opts vo = { .client = o->kubelet_client, .node_name = o->name, .mode = o->overlay, .vxlan_link = nm.vxlan, .on_range = on_range, .arg = n };
+	struct overlay_opts vo = { .client = o->kubelet_client, .node_name = o->name, .mode = o->overlay, .vxlan_link = nm.vxlan, .state_dir = nm.cni_dir, .on_range = on_range, .arg = n };
 	struct proxy_opts po = { .client = o->proxy_client, .node_name = o->name, .cluster_cidr = o->cluster_cidr, .table = nm.table, .bridge = nm.bridge };
 	bool ok = dir_make(o->data_dir, 0755, err) && dir_make(o->run_dir, 0755, err) && runtime_open(o, &nm, n, err) && network_open(o, &nm, n, err);
 	ko = kubelet_opts_of(o, &nm, n);

@@ -68,6 +68,8 @@ struct overlay_opts {
 	const char *mode;      /* "auto" (routes on one link, VXLAN otherwise), "vxlan", "routes", "off" */
 	int vxlan_port;        /* 0: 8472 */
 	const char *vxlan_link; /* name of our link, e.g. "cor0.vx" */
+	const char *state_dir;  /* that of cni_opts: remembers switches of links that are not ours; NULL: those stay as they are, and 127.0.0.1:nodePort
+	                           reaches no pod behind them */
 	/* The node's own range became known or changed; and again every 30 s, so that what somebody took away is made anew. On the overlay's thread; may block. */
 	void (*on_range)(void *arg, struct str cidr);
 	void *arg;

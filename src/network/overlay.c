@@ -11,8 +11,10 @@
 
 #include "base/log.h"
 #include "client/informer.h"
+#include "network/nft.h"
 #include "network/overlay_names.h"
 #include "network/pod_link.h"
+#include "network/sysctl.h"
 
 enum { NODES_MAX = 10000, VXLAN_ID = 1 };
 static const nsec_t settle = 20 * NSEC_PER_MSEC, again = 30 * NSEC_PER_SEC, retry = 2 * NSEC_PER_SEC;
@@ -21,7 +23,8 @@ enum overlay_mode { MODE_AUTO, MODE_VXLAN, MODE_ROUTES, MODE_OFF };
 
 struct overlay {
 	struct client *client; /* borrowed */
-	char *node_name, *vxlan_link;
+	char *node_name, *vxlan_link, *state_dir;
+	char *guarded;     /* names of the links that the guard is for */
 	enum overlay_mode mode;
 	int vxlan_port;
 	uint8_t proto;
@@ -43,6 +46,7 @@ struct peer {
 	struct in_addr ip;
 	struct ip_range range;
 	bool direct;
+	int link; /* of a direct one; 0: a route of the machine's leads there */
 };
 struct pass {
 	struct overlay *o;
@@ -89,14 +93,15 @@ static void keep_neigh(void *arg, const struct nl_neigh *n) {
 	VEC_PUSH(&p->neighs, *n);
 }
 
-static bool on_link(struct pass *p, struct in_addr ip) {
+/* Index of the link that `ip` is on; 0 when it is on none. */
+static int link_of(struct pass *p, struct in_addr ip) {
 	VEC_EACH(&p->addrs, a) {
 		uint32_t mask = a->prefix ? UINT32_MAX << (32 - a->prefix) : 0;
 		if (a->prefix < 32 && ((ntohl(a->addr.s_addr) ^ ntohl(ip.s_addr)) & mask) == 0) {
-			return true;
+			return a->index;
 		}
 	}
-	return false;
+	return 0;
 }
 
 static bool is_ours(struct pass *p, struct in_addr ip) {
@@ -150,9 +155,6 @@ static bool vxlan_make(struct pass *p, struct err *err) {
 			v.local = p->own_ip;
 		}
 		if (!nl_vxlan_add(&p->nl, &v, err) || !nl_link_get(&p->nl, o->vxlan_link, &p->vxlan, err)) {
-			return false;
-		}
-		if (!overlay_guard(o->vxlan_link, err)) {
 			return false;
 		}
 	}
@@ -213,6 +215,52 @@ static bool peer_set(struct pass *p, const struct peer *peer, struct err *err) {
 	return nl_route_replace(&p->nl, &r, err);
 }
 
+struct names_find {
+	struct pass *p;
+	VEC(char *) names;
+};
+
+static void link_name_find(void *arg, const struct nl_link *l) {
+	struct names_find *f = arg;
+	if (!nft_name_ok(l->name)) {
+		return;
+	}
+	VEC_EACH(&f->p->peers, peer) {
+		if (peer->link == l->index) {
+			VEC_PUSH(&f->names, xstrdup(l->name));
+			return;
+		}
+	}
+}
+
+/* First the guard, then the switches. */
+static bool loopback_guard(struct pass *p, bool vxlan, struct err *err) {
+	struct overlay *o = p->o;
+	struct names_find f = { .p = p };
+	auto_buf struct buf all = { 0 };
+	bool ok = !o->state_dir || nl_link_each(&p->nl, link_name_find, &f, err);
+	if (vxlan) {
+		VEC_PUSH(&f.names, xstrdup(o->vxlan_link));
+	}
+	VEC_EACH(&f.names, n) {
+		buf_printf(&all, "%s ", *n);
+	}
+	if (ok && f.names.len && (!o->guarded || strcmp(o->guarded, buf_cstr(&all)) != 0 || !overlay_guard_exists(o->vxlan_link))) {
+		ok = overlay_guard(o->vxlan_link, (const char *const *)f.names.at, f.names.len, err);
+		if (ok) {
+			free(o->guarded);
+			o->guarded = xstrdup(buf_cstr(&all));
+		}
+	}
+	VEC_EACH(&f.names, n) {
+		auto_free char *localnet = xasprintf("net/ipv4/conf/%s/route_localnet", *n);
+		ok = ok && sysctl_set(strcmp(*n, o->vxlan_link) == 0 ? NULL : o->state_dir, localnet, "1", err);
+		free(*n);
+	}
+	VEC_RELEASE(&f.names);
+	return ok;
+}
+
 static bool pass_do(struct pass *p, struct err *err) {
 	struct overlay *o = p->o;
 	bool vxlan = false;
@@ -230,11 +278,12 @@ static bool pass_do(struct pass *p, struct err *err) {
 		return false;
 	}
 	VEC_EACH(&p->peers, peer) {
-		peer->direct = o->mode == MODE_ROUTES || (o->mode == MODE_AUTO && on_link(p, peer->ip));
+		peer->link = o->mode == MODE_VXLAN ? 0 : link_of(p, peer->ip);
+		peer->direct = o->mode == MODE_ROUTES || peer->link;
 		vxlan |= !peer->direct;
 	}
 	vxlan = vxlan && p->has_own;
-	if (vxlan && !vxlan_make(p, err)) {
+	if ((vxlan && !vxlan_make(p, err)) || !loopback_guard(p, vxlan, err)) {
 		return false;
 	}
 	bool ok = true;
@@ -350,6 +399,8 @@ static void overlay_free(struct overlay *o) {
 	client_free(o->client);
 	free(o->node_name);
 	free(o->vxlan_link);
+	free(o->state_dir);
+	free(o->guarded);
 	free(o);
 }
 
@@ -365,13 +416,14 @@ bool overlay_start(const struct overlay_opts *opts, struct overlay **ret, struct
 	if (!mode_parse(opts->mode ? opts->mode : "auto", &mode)) {
 		return err_set(err, ERR_INVALID, "overlay \"%s\" is none of auto, vxlan, routes, off", opts->mode);
 	}
-	if (strlen(link) >= IFNAMSIZ || opts->vxlan_port < 0 || opts->vxlan_port > 65535) {
+	if (strlen(link) >= IFNAMSIZ || !nft_name_ok(link) || opts->vxlan_port < 0 || opts->vxlan_port > 65535) {
 		return err_set(err, ERR_INVALID, "the overlay's link name or port is out of range");
 	}
 	struct overlay *o = xcalloc(1, sizeof(*o));
 	o->client = client_ref(opts->client);
 	o->node_name = xstrdup(opts->node_name);
 	o->vxlan_link = xstrdup(link);
+	o->state_dir = opts->state_dir ? xstrdup(opts->state_dir) : NULL;
 	o->mode = mode;
 	o->vxlan_port = opts->vxlan_port ? opts->vxlan_port : 8472;
 	o->proto = overlay_proto(link);

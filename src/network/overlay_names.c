@@ -6,7 +6,6 @@
 #include "base/vec.h"
 #include "network/netlink.h"
 #include "network/nft.h"
-#include "network/sysctl.h"
 
 static uint64_t hash(const char *s) { /* FNV-1a */
 	uint64_t h = 14695981039346656037u;
@@ -32,18 +31,25 @@ static void guard_table(const char *link, char out[64]) {
 	snprintf(out, 64, "overlay_%s", link);
 }
 
-bool overlay_guard(const char *vxlan_link, struct err *err) {
+bool overlay_guard(const char *vxlan_link, const char *const *links, size_t n, struct err *err) {
+	auto_buf struct buf script = BUF_INIT(1 << 20);
 	char table[64];
 	guard_table(vxlan_link, table);
-	if (!nft_name_ok(vxlan_link)) {
-		return err_set(err, ERR_INVALID, "\"%s\" cannot name a link", vxlan_link);
+	buf_printf(&script, "table ip %s\ndelete table ip %s\ntable ip %s {\nchain guard {\ntype filter hook prerouting priority raw;\n", table, table, table);
+	for (size_t i = 0; i < n; i++) {
+		buf_printf(&script, "iifname \"%s\" ip daddr 127.0.0.0/8 drop\n", links[i]);
 	}
-	auto_free char *script = xasprintf(
-		"table ip %s\ndelete table ip %s\ntable ip %s {\n"
-		"chain guard {\ntype filter hook prerouting priority raw;\niifname \"%s\" ip daddr 127.0.0.0/8 drop\n}\n}\n",
-		table, table, table, vxlan_link);
-	auto_free char *localnet = xasprintf("net/ipv4/conf/%s/route_localnet", vxlan_link);
-	return nft_run(str_c(script), err) && sysctl_set(NULL, localnet, "1", err);
+	buf_c(&script, "}\n}\n");
+	return nft_run(buf_view(&script), err);
+}
+
+bool overlay_guard_exists(const char *vxlan_link) {
+	auto_nl struct nl nl = { .fd = -1 };
+	struct err err = { 0 };
+	char table[64];
+	bool exists = false;
+	guard_table(vxlan_link, table);
+	return nl_open_ct(&nl, &err) && nl_table_exists(&nl, table, &exists, &err) && exists;
 }
 
 struct found {

@@ -10,10 +10,11 @@ void overlay_mac(const char *node_name, uint8_t mac[6]);
 /* The "proto" of the routes that belong to one node's overlay; 100 ... 179, which no routing daemon uses. */
 uint8_t overlay_proto(const char *vxlan_link);
 /*
- * Lets 127.0.0.1:nodePort reach pods of other nodes by this link (route_localnet), while nobody can reach our loopback by it: a table of its own,
- * "overlay_<link>".
+ * 127.0.0.1:nodePort may lead to a pod of another node: the links that go there need route_localnet. A table of its own, "overlay_<link>", sees to it that
+ * nobody reaches our loopback by them.
  */
-NODISCARD bool overlay_guard(const char *vxlan_link, struct err *err);
+NODISCARD bool overlay_guard(const char *vxlan_link, const char *const *links, size_t n, struct err *err);
+bool overlay_guard_exists(const char *vxlan_link);
 /* Takes the routes and the link away. Blocks; logs what it cannot. */
 void overlay_remove(const char *vxlan_link);
 

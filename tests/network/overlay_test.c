@@ -58,6 +58,7 @@ static void node_run(struct node *me, int fd) {
 	struct fake fake;
 	struct client *client;
 	struct overlay *o = NULL;
+	struct proxy *proxy = NULL;
 	struct err err = { 0 };
 	char command, dir[64];
 	const char *mode = "auto";
@@ -70,7 +71,7 @@ static void node_run(struct node *me, int fd) {
 	while (read(fd, &command, 1) == 1) {
 		char answer = '+';
 		struct cni_opts co = { .state_dir = dir, .bridge = "corT", .cluster_cidr = "10.244.0.0/16" };
-		struct overlay_opts oo = { .client = client, .node_name = me->name, .mode = mode, .vxlan_link = "corxT", .on_range = on_range };
+		struct overlay_opts oo = { .client = client, .node_name = me->name, .mode = mode, .vxlan_link = "corxT", .state_dir = dir, .on_range = on_range };
 		switch (command) {
 		case 'v': /* next start: VXLAN whatever the link */
 			mode = "vxlan";
@@ -89,6 +90,23 @@ static void node_run(struct node *me, int fd) {
 		case 'x': /* stop, as at a restart */
 			overlay_stop(o, false);
 			break;
+		case 'n': { /* a Service whose one endpoint is the pod of n1 */
+			struct proxy_opts po = { .client = client, .node_name = me->name, .cluster_cidr = "10.244.0.0/16", .table = "coracle_t", .bridge = "corT" };
+			obj_unref(fake_add(&fake, GVR_SERVICES, "{metadata: {name: s}, spec: {type: NodePort, clusterIP: 10.96.0.1, ports: [{port: 80, nodePort: 30077}]}}"));
+			obj_unref(fake_add(&fake, GVR_ENDPOINTSLICES, "{metadata: {name: s-1, labels: {kubernetes.io/service-name: s}}, addressType: IPv4, ports: [{port: 8080, name: ''}], "
+				"endpoints: [{addresses: [10.244.1.2]}]}"));
+			answer = proxy_start(&po, &proxy, &err) ? '+' : '-';
+			for (int i = 0; i < 200 && !proxy_synced(proxy); i++) {
+				usleep(10000);
+			}
+			break;
+		}
+		case 'l': { /* from the node itself */
+			struct lab_answer at = lab_ask(NULL, SOCK_STREAM, "127.0.0.1", 30077, 0), ip = lab_ask(NULL, SOCK_STREAM, "10.96.0.1", 80, 0);
+			answer = !strncmp(at.text, "n1 ", 3) && !strncmp(ip.text, "n1 ", 3) ? '+' : '-';
+			snprintf(err.msg, sizeof(err.msg), "%s, %s", at.text, ip.text);
+			break;
+		}
 		case 'd': /* node n1 is deleted */
 			answer = client_delete(client, GVR_NODES, S(""), S("n1"), &err) ? '+' : '-';
 			break;
@@ -100,7 +118,8 @@ static void node_run(struct node *me, int fd) {
 			break;
 		case 'r': /* remove all */
 			overlay_stop(o, true);
-			network_remove("corT", "corxT", NULL, dir);
+			proxy_stop(proxy, false);
+			network_remove("corT", "corxT", "coracle_t", dir);
 			answer = (char)('0' + routes_ours());
 			rmdir(dir);
 			break;
@@ -271,6 +290,13 @@ static void test_restart(void **state) {
 	all_talk();
 }
 
+static void test_loopback_node_port(void **state) {
+	for (int i = 0; i < NODES; i++) {
+		assert_int_equal(tell(&nodes[i], 'n'), '+');
+		assert_int_equal(tell(&nodes[i], 'l'), '+');
+	}
+}
+
 static void test_vxlan_only(void **state) {
 	for (int i = 0; i < NODES; i++) {
 		tell(&nodes[i], 'x');
@@ -295,6 +321,7 @@ int main(void) {
 		cmocka_unit_test(test_auto),
 		cmocka_unit_test(test_node_goes),
 		cmocka_unit_test(test_restart),
+		cmocka_unit_test(test_loopback_node_port),
 		cmocka_unit_test(test_vxlan_only),
 		cmocka_unit_test(test_remove),
 	};
