@@ -32,6 +32,8 @@
 	X(node_lifecycle)               \
 	X(taint_eviction)               \
 	X(pod_gc)                       \
+	X(disruption)                   \
+	X(token_cleaner)                \
 	X(certificates)                 \
 	X(node_ipam)
 

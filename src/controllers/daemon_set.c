@@ -8,6 +8,7 @@
  */
 #include <pthread.h>
 
+#include "client/placement.h"
 #include "base/log.h"
 #include "controllers/history.h"
 
@@ -62,51 +63,6 @@ struct pass {
 
 /* ---- which nodes -------------------------------------------------------------------------------------------------------- */
 
-static bool tolerated(const struct value *tolerations, const struct value *taint) {
-	VALUE_EACH(tolerations, t) {
-		struct str effect = value_str_at(t, N_effect), key = value_str_at(t, N_key);
-		bool named = (!effect.len || str_eq(effect, value_str_at(taint, N_effect))) && (!key.len || str_eq(key, value_str_at(taint, N_key)));
-		if (named && (str_eqc(value_str_at(t, N_operator), "Exists") || (key.len && str_eq(value_str_at(t, N_value), value_str_at(taint, N_value))))) {
-			return true;
-		}
-	}
-	return false;
-}
-
-static bool term_matches(struct arena *a, const struct value *term, const struct value *node) {
-	struct value *fields = value_new_object(a);
-
-	if (value_len(value_get(term, N_matchExpressions)) + value_len(value_get(term, N_matchFields)) == 0) {
-		return false;
-	}
-	VALUE_EACH(value_get(term, N_matchExpressions), e) {
-		if (!requirement_matches(e, meta_labels(node))) {
-			return false;
-		}
-	}
-	value_set_key_str(a, fields, S("metadata.name"), meta_name(node));
-	VALUE_EACH(value_get(term, N_matchFields), e) {
-		if (!requirement_matches(e, fields)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool affinity_matches(struct arena *a, const struct value *spec, const struct value *node) {
-	const struct value *required = value_at(spec, N_affinity, N_nodeAffinity, N_requiredDuringSchedulingIgnoredDuringExecution);
-
-	if (!selector_matches(selector_from_map(a, value_get(spec, N_nodeSelector)), meta_labels(node))) {
-		return false;
-	}
-	VALUE_EACH(value_get(required, N_nodeSelectorTerms), term) {
-		if (term_matches(a, term, node)) {
-			return true;
-		}
-	}
-	return !required;
-}
-
 /* What every daemon's pod tolerates, so that it stays on a node in trouble. */
 static const struct {
 	const char *key, *effect;
@@ -149,13 +105,13 @@ static void place_judge(struct pass *p, struct place *at, const struct value *to
 	const struct value *spec = value_at(p->set, N_spec, N_template, N_spec);
 	struct str name = value_str_at(spec, N_nodeName);
 
-	if (!at->node || (name.len && !str_eq(name, at->name)) || !affinity_matches(&p->arena, spec, at->node)) {
+	if (!at->node || (name.len && !str_eq(name, at->name)) || !pod_wants_node(spec, at->node)) {
 		return;
 	}
 	at->should_run = at->may_stay = true;
 	VALUE_EACH(value_at(at->node, N_spec, N_taints), taint) {
 		struct str effect = value_str_at(taint, N_effect);
-		if (!str_eqc(effect, "PreferNoSchedule") && !tolerated(tolerations, taint)) {
+		if (!str_eqc(effect, "PreferNoSchedule") && !tolerations_tolerate(tolerations, taint)) {
 			at->should_run = false;
 			at->may_stay = at->may_stay && !str_eqc(effect, "NoExecute");
 		}

@@ -8,6 +8,7 @@
  */
 #include <pthread.h>
 
+#include "client/placement.h"
 #include "controllers/pods.h"
 
 #define WORKERS 8
@@ -85,15 +86,6 @@ static void pod_changed(void *arg, struct obj *old, struct obj *now) {
 	}
 }
 
-static bool tolerates(const struct value *t, const struct value *taint) {
-	struct str effect = value_str_at(t, N_effect), key = value_str_at(t, N_key);
-
-	if ((effect.len && !str_eq(effect, value_str_at(taint, N_effect))) || (key.len && !str_eq(key, value_str_at(taint, N_key)))) {
-		return false;
-	}
-	return str_eqc(value_str_at(t, N_operator), "Exists") || str_eq(value_str_at(t, N_value), value_str_at(taint, N_value));
-}
-
 /* When the pod has to be gone for the taints' sake: 0 now, INT64_MAX never. */
 static nsec_t due(const struct value *pod, const struct value *node, nsec_t seen) {
 	nsec_t first = INT64_MAX;
@@ -106,7 +98,7 @@ static nsec_t due(const struct value *pod, const struct value *node, nsec_t seen
 		}
 		VALUE_EACH(value_at(pod, N_spec, N_tolerations), t) {
 			const struct value *seconds = value_get(t, N_tolerationSeconds);
-			if (!tolerates(t, taint)) {
+			if (!toleration_tolerates(t, taint)) {
 				continue;
 			}
 			tolerated = true;

@@ -10,6 +10,7 @@
 #ifndef SCHEDULER_PLUGIN_H
 #define SCHEDULER_PLUGIN_H
 
+#include "client/placement.h"
 #include "scheduler/cache.h"
 #include "scheduler/queue.h"
 
@@ -65,12 +66,6 @@ bool verdict_refuse(struct verdict *v, struct str reason, bool unresolvable);
 void normalize_default(int64_t *scores, size_t n, bool reverse);
 
 /* ---- shared by plugins ---- */
-bool node_selector_matches(const struct value *node_selector, const struct value *node); /* NodeSelector: terms are alternatives */
-bool node_term_matches(const struct value *term, const struct value *node);
-/* Whether spec.nodeSelector and the required node affinity let the pod on the node. */
-bool pod_wants_node(const struct value *spec, const struct value *node);
-bool toleration_tolerates(const struct value *toleration, const struct value *taint);
-bool tolerations_tolerate(const struct value *tolerations, const struct value *taint);
 struct str node_label(const struct node *n, struct str key, bool *ret_has);
 bool term_matches_pod(const struct cache *c, const struct affinity_term *t, const struct pod *p);
 
