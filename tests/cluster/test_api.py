@@ -483,6 +483,43 @@ def test_watch_lives(s):
     assert [e["object"]["metadata"]["name"] for e in got] == ["c%03d" % i for i in range(200)]
 
 
+def test_watch_misses_and_repeats_nothing(s):
+    ns = s.namespace("watch-all")
+    base = "/api/v1/namespaces/%s/configmaps" % ns
+    writers, each = 4, 150
+    rv = s.ok("GET", base)["metadata"]["resourceVersion"]
+
+    def write(w):
+        c = s.connect()
+        for n in range(each):
+            o = {"metadata": {"name": "w%d" % w}, "data": {"n": str(n)}}
+            c.request(*(("POST", base) if n == 0 else ("PUT", base + "/w%d" % w)), json.dumps(o), {"Content-Type": "application/json"})
+            r = c.getresponse()
+            body = r.read()
+            assert r.status in (200, 201), body
+
+    def follow(start, got):
+        for e in s.watch(base + "?watch=1&timeoutSeconds=20" + start):
+            got.append((int(e["object"]["metadata"]["resourceVersion"]), e["object"]["metadata"]["name"], int(e["object"]["data"]["n"])))
+            if len([1 for g in got if g[2] == each - 1]) == writers:
+                return
+
+    seen = [[] for _ in range(4)]
+    threads = [threading.Thread(target=write, args=(w,)) for w in range(writers)]
+    threads += [threading.Thread(target=follow, args=("&resourceVersion=" + rv, seen[i])) for i in range(2)]
+    [t.start() for t in threads]
+    time.sleep(0.2)
+    late = [threading.Thread(target=follow, args=("", seen[2])), threading.Thread(target=follow, args=("&resourceVersion=" + rv, seen[3]))]
+    [t.start() for t in late]
+    [t.join() for t in threads + late]
+    for i, got in enumerate(seen):
+        if i != 2:  # the one that began with the state as of then has no order in that
+            assert [g[0] for g in got] == sorted({g[0] for g in got})
+        for w in range(writers):
+            numbers = [n for _, name, n in got if name == "w%d" % w]
+            assert numbers == list(range(numbers[0], each)) and (i == 2 or numbers[0] == 0)
+
+
 def test_watch_protobuf(s):
     ns = s.namespace("watch-protobuf")
     s.ok("POST", "/api/v1/namespaces/%s/configmaps" % ns, config_map("a"))
@@ -872,6 +909,40 @@ def test_restart_keeps_everything():
         assert out["reason"] == "Expired"
         events = list(server.watch("/api/v1/configmaps?watch=1&timeoutSeconds=1&resourceVersion=1"))
         assert [(e["type"], e["object"]["code"], e["object"]["reason"]) for e in events] == [("ERROR", 410, "Expired")]
+    finally:
+        server.stop()
+
+
+def test_kill_9_loses_no_acknowledged_write():
+    server = Server()
+    try:
+        base, acked = "/api/v1/namespaces/default/configmaps", []
+
+        def write(w):
+            c = server.connect()
+            try:
+                for n in range(10000):
+                    c.request("POST", base, json.dumps(config_map("w%d-%d" % (w, n))), {"Content-Type": "application/json"})
+                    r = c.getresponse()
+                    o = json.loads(r.read())
+                    if r.status == 201:
+                        acked.append((o["metadata"]["name"], o["metadata"]["resourceVersion"]))
+            except (OSError, http.client.HTTPException, ValueError):
+                pass
+
+        for _ in range(2):
+            threads = [threading.Thread(target=write, args=(w,)) for w in range(8)]
+            [t.start() for t in threads]
+            time.sleep(0.7)
+            server.process.kill()
+            server.process.wait()
+            [t.join() for t in threads]
+            server.args = ("--keep-data",)
+            server.start()
+            there = {o["metadata"]["name"]: o["metadata"]["resourceVersion"] for o in server.ok("GET", base)["items"]}
+            assert len(acked) > 50 and all(there.get(name) == rv for name, rv in acked)
+            server.ok("DELETE", base)
+            acked.clear()
     finally:
         server.stop()
 
