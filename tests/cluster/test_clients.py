@@ -67,9 +67,14 @@ pod = client.V1PodTemplateSpec(metadata=client.V1ObjectMeta(labels=labels), spec
     client.V1Container(name="main", image="coracle.local/busybox:1.36", command=["sleep", "3600"])], termination_grace_period_seconds=0))
 apps.create_namespaced_deployment(ns, client.V1Deployment(metadata=client.V1ObjectMeta(name="py"), spec=client.V1DeploymentSpec(
     replicas=1, selector=client.V1LabelSelector(match_labels=labels), template=pod)))
-scale = apps.read_namespaced_deployment_scale("py", ns)
-scale.spec.replicas = 2
-apps.replace_namespaced_deployment_scale("py", ns, scale)
+for attempt in range(20):  # the deployment's own status is written meanwhile: a conflict is to be tried again
+    scale = apps.read_namespaced_deployment_scale("py", ns)
+    scale.spec.replicas = 2
+    try:
+        apps.replace_namespaced_deployment_scale("py", ns, scale)
+        break
+    except ApiException as e:
+        assert e.status == 409, e
 end = time.time() + 60
 while (apps.read_namespaced_deployment_status("py", ns).status.ready_replicas or 0) < 2:
     assert time.time() < end, "not ready"

@@ -70,7 +70,7 @@ def test_hello_service_scale_and_rollout(cluster, ns):
     for _ in range(60):
         names.add(re.search(r"hello from (\S+)", fetch(cluster, "http://%s/" % cluster_ip)).group(1))
     assert len(names) == 3, names
-    k("run client --image=coracle.local/busybox:1.36 --restart=Never --command -- sleep 3600")
+    k("run client --image=coracle.local/agnhost:2.53 --restart=Never --command -- sleep 3600")
     k("wait --for=condition=Ready pod/client --timeout=60s")
     assert "hello from" in k("exec client -- wget -qO- -T 5 http://hello/")
     assert "hello from" in k("exec client -- wget -qO- -T 5 http://hello.%s.svc.cluster.local/" % ns)
