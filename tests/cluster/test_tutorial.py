@@ -72,9 +72,9 @@ def test_hello_service_scale_and_rollout(cluster, ns):
     assert len(names) == 3, names
     k("run client --image=coracle.local/agnhost:2.53 --restart=Never --command -- sleep 3600")
     k("wait --for=condition=Ready pod/client --timeout=60s")
-    assert "hello from" in k("exec client -- wget -qO- -T 5 http://hello/")
-    assert "hello from" in k("exec client -- wget -qO- -T 5 http://hello.%s.svc.cluster.local/" % ns)
-    assert "hello from" in k("exec client -- wget -qO- -T 5 http://%s/" % cluster_ip)
+    assert "hello from" in k("exec client -- curl -s --max-time 5 http://hello/")
+    assert "hello from" in k("exec client -- curl -s --max-time 5 http://hello.%s.svc.cluster.local/" % ns)
+    assert "hello from" in k("exec client -- curl -s --max-time 5 http://%s/" % cluster_ip)
 
     # A rolling update without one failed request.
     load = cluster.host.popen("sh", "-c",
