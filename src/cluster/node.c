@@ -18,6 +18,7 @@
 
 struct node {
 	struct arena arena; /* names */
+	const char *range_file; /* holds the pod range, for the next start */
 	struct cri *cri;
 	struct cni *cni;
 	struct overlay *overlay;
@@ -86,12 +87,19 @@ static bool network_keep_only(void *arg, const char *const *ids, size_t len, str
 static void on_range(void *arg, struct str cidr) {
 	struct node *n = arg;
 	struct err err = { 0 };
-	if (!cni_set_range(n->cni, cidr, &err)) {
+	if (!cni_set_range(n->cni, cidr, &err) || !file_write(n->range_file, cidr, 0644, &err)) {
 		log_error("node", "pod range cannot be used", kv_str("range", cidr), kv_err(&err));
 		return;
 	}
-	if (n->kubelet) {
-		kubelet_network_changed(n->kubelet);
+	kubelet_network_changed(n->kubelet);
+}
+
+/* The range of before a restart: the node stays Ready while we ask for it again. */
+static void range_restore(struct node *n) {
+	auto_buf struct buf b = BUF_INIT(64);
+	struct err err = { 0 };
+	if (file_read(n->range_file, &b, &err) && !cni_set_range(n->cni, buf_view(&b), &err)) {
+		log_warn("node", "the pod range of before cannot be used", kv_str("range", buf_view(&b)), kv_err(&err));
 	}
 }
 
@@ -149,6 +157,10 @@ bool cluster_node_start(const struct node_opts *o, struct node **ret, struct err
 	struct overlay_opts vo = { .client = o->kubelet_client, .node_name = o->name, .mode = o->overlay, .vxlan_link = nm.vxlan, .state_dir = nm.cni_dir, .on_range = on_range, .arg = n };
 	struct proxy_opts po = { .client = o->proxy_client, .node_name = o->name, .cluster_cidr = o->cluster_cidr, .table = nm.table, .bridge = nm.bridge };
 	bool ok = dir_make(o->data_dir, 0755, err) && dir_make(o->run_dir, 0755, err) && runtime_open(o, &nm, n, err) && network_open(o, &nm, n, err);
+	n->range_file = arena_printf(&n->arena, "%s/pod-range", o->run_dir).ptr;
+	if (ok) {
+		range_restore(n);
+	}
 	ko = kubelet_opts_of(o, &nm, n);
 	ok = ok && overlay_start(&vo, &n->overlay, err) && (o->no_proxy || proxy_start(&po, &n->proxy, err)) && kubelet_start(n->kubelet, &ko, err) &&
 		control_start(&(struct control_opts){ .path = nm.sock, .images = cri_images(n->cri), .spool_dir = nm.cri_root }, &n->control, err);

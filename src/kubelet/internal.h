@@ -258,6 +258,8 @@ const char *ctr_termination_message(struct pod *p, struct ctr *c);
 
 /* status_write.c (loop) */
 void pod_status_post(struct pod *p);
+void pod_status_later(struct pod *p, nsec_t after);      /* the same after a while */
+void pod_status_seen(struct pod *p, struct obj *now);    /* the API shows this one */
 
 /* The container as it stands in p->allocated (its resources count), or its spec. */
 const struct value *ctr_allocated(const struct pod *p, const struct ctr *c);

@@ -136,7 +136,7 @@ static bool is_echo(const struct pod *p, const struct obj *old, const struct obj
 }
 
 /* The status as others see it; a foreign change of what is ours is put right, but not in a tight loop. */
-static void status_seen(struct pod *p, struct obj *now) {
+void pod_status_seen(struct pod *p, struct obj *now) {
 	const struct value *status = value_get(now->root, N_status);
 
 	if (now->revision <= p->status_revision || p->status_busy || !status) {
@@ -144,12 +144,15 @@ static void status_seen(struct pod *p, struct obj *now) {
 	}
 	bool first = !p->status_have;
 	nsec_t mono = clock_mono();
-	if (!first && mono - p->status_reconciled < 10 * NSEC_PER_SEC) {
-		return;
-	}
 	obj_unref(p->status_have);
 	p->status_have = obj_freeze(status, now->revision);
-	if (!first) {
+	if (first) {
+		return;
+	}
+	nsec_t wait = p->status_reconciled ? p->status_reconciled + 10 * NSEC_PER_SEC - mono : 0;
+	if (wait > 0) {
+		pod_status_later(p, wait);
+	} else {
 		p->status_reconciled = mono;
 		pod_status_post(p);
 	}
@@ -187,7 +190,7 @@ static void on_pod(void *arg, struct obj *old, struct obj *now) {
 	if (first) {
 		pod_admit(p);
 	}
-	status_seen(p, now);
+	pod_status_seen(p, now);
 	if (!echo) {
 		pod_wake(p);
 	} else {

@@ -15,6 +15,7 @@ struct status_job {
 	struct pod *p;           /* referenced */
 	struct obj *obj;         /* the pod in the API as known when the job was made */
 	struct obj *want, *have; /* statuses; have may be NULL */
+	struct obj *stands;      /* after the write; NULL: nothing was written */
 	bool delete_too;
 	/* result */
 	bool ok, deleted;
@@ -125,7 +126,12 @@ static bool write_status(struct status_job *j, struct err *err) {
 	if (!client_patch(p->k->o.client, GVR_PODS, p->ns, p->name, S("status"), PATCH_STRATEGIC, patch, &ret, err)) {
 		return false;
 	}
-	j->revision = ret ? ret->revision : 0;
+	if (ret) {
+		/* What stands there now, not what we asked for: somebody else may have written conditions of ours meanwhile. */
+		const struct value *stands = value_get(ret->root, N_status);
+		j->revision = ret->revision;
+		j->stands = stands ? obj_freeze(stands, ret->revision) : NULL;
+	}
 	return true;
 }
 
@@ -161,6 +167,12 @@ static void on_retry(struct loop_timer *t) {
 	pod_status_post(container_of(t, struct pod, status_timer));
 }
 
+void pod_status_later(struct pod *p, nsec_t after) {
+	if (!p->freeing && !p->k->stopping) {
+		loop_timer_start(p->k->loop, &p->status_timer, after, on_retry);
+	}
+}
+
 static void job_done(struct job *job) {
 	struct status_job *j = container_of(job, struct status_job, job);
 	struct pod *p = j->p;
@@ -172,7 +184,7 @@ static void job_done(struct job *job) {
 		p->status_retry = 0;
 		p->status_revision = MAX(p->status_revision, j->revision);
 		obj_unref(p->status_have);
-		p->status_have = obj_ref(j->want);
+		p->status_have = j->stands ? obj_ref(j->stands) : obj_ref(j->want);
 		p->delete_sent = p->delete_sent || j->deleted;
 	}
 	if (!p->freeing && !k->stopping) {
@@ -181,9 +193,13 @@ static void job_done(struct job *job) {
 			log_warn(KUBELET_LOG, "status not written", kv_str("ns", p->ns), kv_str("pod", p->name), kv_err(&j->err));
 			loop_timer_start(k->loop, &p->status_timer, p->status_retry, on_retry);
 		} else {
+			if (p->obj && !p->is_static) {
+				pod_status_seen(p, p->obj); /* it came while we wrote */
+			}
 			pod_status_post(p);
 		}
 	}
+	obj_unref(j->stands);
 	obj_unref(j->obj);
 	obj_unref(j->want);
 	obj_unref(j->have);

@@ -84,7 +84,7 @@ def test_hello_service_scale_and_rollout(cluster, ns):
     time.sleep(1)
     k("set image deployment/hello *=coracle.local/hello:v2")
     k("rollout status deployment/hello --timeout=90s")
-    assert "version v2" in fetch(cluster, "http://%s/" % cluster_ip)
+    wait("only the new version answers", lambda: all("version v2" in fetch(cluster, "http://%s/" % cluster_ip) for _ in range(10)), timeout=10)
     history = k("rollout history deployment/hello")
     assert re.search(r"^2\s", history, re.M), history
     k("rollout pause deployment/hello")
