@@ -537,8 +537,9 @@ void handle_exec(struct server *s, struct http_exchange *x, struct str ns, struc
 	se->in.max = STDIN_MAX;
 	se->stream = (struct cri_stream){ .in = -1, .out = -1, .err_out = -1, .done = -1 };
 	bool ok = target_container(s, &x->arena, ns, pod, ctr, false, &t, &err);
-	if (ok && t.ctr.state != CRI_CONTAINER_RUNNING) {
-		ok = err_set(&err, ERR_BAD_REQUEST, "container not found (\"%.*s\")", STR_ARG(ctr));
+	bool waits = !ok && err.code == ERR_BAD_REQUEST; /* a log says what it waits for; here that text, "x: y", reads as YAML to kubectl */
+	if (waits || (ok && t.ctr.state != CRI_CONTAINER_RUNNING)) {
+		ok = err_set(&err, ERR_INTERNAL, "container not found (\"%.*s\")", STR_ARG(ctr));
 	}
 	se->ctr_id = ok ? arena_str(&se->arena, t.ctr.id) : S("");
 	ok = ok && command_read(x, se, &err) && want_read(x, &t, se, &err) && upgrade(x, se, &err);
