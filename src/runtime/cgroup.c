@@ -315,23 +315,30 @@ static void members_move(const struct cgroup_hierarchy *h, const char *from, con
 	}
 }
 
+/* Handing down +memory fails so while the group holds processes. Threaded controllers would not, and then stand in the way. */
+static bool refused_by_members(const struct err *err) {
+	return err->sys == EBUSY || err->sys == EOPNOTSUPP;
+}
+
 void cgroups_prepare(const struct cgroups *cg) {
+	static const char *const threaded[] = { "-cpu", "-cpuset", "-pids", "-perf_event" };
 	for (size_t i = 0; i < cg->len && cg->mode == CGROUP_V2; i++) {
 		const struct cgroup_hierarchy *h = &cg->at[i];
-		struct err err = { 0 };
+		struct cg_path init = path_of(h, "/init", NULL);
+		struct err err = { 0 }, ignored = { 0 };
 		char type[64];
 		/* The machine's own root has no type, and is exempt from the rule. */
 		if (!read_short(h, "/", "cgroup.type", type, sizeof(type)) || !hierarchy_has(h, "memory") ||
-			put(h, "/", "cgroup.subtree_control", S("+memory"), &err) || err.sys != EBUSY) {
+			put(h, "/", "cgroup.subtree_control", S("+memory"), &err) || !refused_by_members(&err)) {
 			continue;
 		}
-		for (int tries = 0; tries < 5 && err.sys == EBUSY; tries++) { /* what is moved may fork meanwhile */
-			err_clear(&err);
-			if (make_in(h, "/init", &err)) {
-				members_move(h, "/", "/init");
-			}
-			err_clear(&err);
-			if (put(h, "/", "cgroup.subtree_control", S("+memory"), &err)) {
+		for (size_t t = 0; t < ARRAY_LEN(threaded); t++) {
+			(void)!put(h, "/", "cgroup.subtree_control", str_c(threaded[t]), &ignored);
+		}
+		(void)!mkdir(init.text, 0755);
+		for (int tries = 0; tries < 5; tries++) { /* what is moved may fork meanwhile */
+			members_move(h, "/", "/init");
+			if (put(h, "/", "cgroup.subtree_control", S("+memory"), &err) || !refused_by_members(&err)) {
 				break;
 			}
 		}
