@@ -312,12 +312,11 @@ static bool create_one(void *arg, size_t i, struct err *err) {
 static bool delete_one(void *arg, size_t i, struct err *err) {
 	struct batch *b = arg;
 
-	if (pod_delete(b->p->c->frame, b->p->c->recorder, b->p->job, b->victims[i], err)) {
-		b->deleted[i] = true;
-		return true;
+	b->deleted[i] = pod_delete(b->p->c->frame, b->p->c->recorder, b->p->job, b->victims[i], err);
+	if (err->code != ERR_NONE) { /* failed, or gone already: its end may have been seen before we expected it */
+		expectations_deleted(b->p->c->expectations, b->p->key, meta_uid(b->victims[i]));
 	}
-	expectations_deleted(b->p->c->expectations, b->p->key, meta_uid(b->victims[i]));
-	return false;
+	return b->deleted[i];
 }
 
 /* Deletes pods and takes them out of the numbers of this pass. */

@@ -41,7 +41,7 @@ NODISCARD bool objects_claim_if(struct frame *f, struct shared *objects, struct 
 struct value *pod_from_template(struct arena *a, const struct value *template, const struct value *owner);
 /* Creates it; records SuccessfulCreate or FailedCreate about the owner (nothing when the namespace is going away). */
 NODISCARD bool pod_create(struct frame *f, struct recorder *r, const struct value *owner, const struct value *pod, struct err *err);
-/* Deletes it; records SuccessfulDelete or FailedDelete about the owner. A pod that is gone already is success. */
+/* Deletes it; records SuccessfulDelete or FailedDelete about the owner. A pod that is gone already is success, and err says so. */
 NODISCARD bool pod_delete(struct frame *f, struct recorder *r, const struct value *owner, const struct value *pod, struct err *err);
 
 /* ---- waking the controller of a pod ---- */
