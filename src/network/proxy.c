@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "client/informer.h"
+#include "network/health.h"
 #include "network/netlink.h"
 #include "base/map.h"
 #include "network/network.h"
@@ -42,6 +43,7 @@ struct proxy {
 	char *node_name, *cluster_cidr, *table, *nodeport_addresses, *bridge;
 	struct loop *loop;
 	struct informer *services, *slices;
+	struct health *health;
 	struct loop_timer timer, look;
 	bool scheduled;
 	struct map dirty;    /* "ns/name" of Services, value: the proxy */
@@ -166,9 +168,11 @@ static void service_update(struct proxy *p, struct str key) {
 			struct str c = arena_printf(&a, "aff_%d", *t);
 			chain_want(p, c);
 		}
+		health_set(p->health, key, rules.health_port, rules.local_endpoints);
 		service_rules_release(&rules);
 		client_list_release(&slices);
 	} else if (s) {
+		health_set(p->health, key, 0, 0);
 		map_remove(&p->states, key);
 		VEC_RELEASE(&s->elements);
 		free(s);
@@ -198,7 +202,7 @@ static void dirty_work(struct proxy *p) {
 /* ---- the script ---- */
 
 static const char *const map_names[] = { "svc", "svc_x", "rej_svc", "np", "np_x", "rej_np", "ep_c", "ep_x", "ep_n", "ep_nx", "aff_svc", "aff_np", "aff_rec", "ext_ips",
-	"cluster_ips", "hairpin", "np_tcp", "np_udp", "np_sctp" };
+	"cluster_ips", "hairpin", "lb_closed", "lb_from", "np_tcp", "np_udp", "np_sctp" };
 
 static size_t map_number(const char *name) {
 	size_t i = 0;
@@ -673,6 +677,7 @@ static void proxy_free(struct proxy *p) {
 		informer_stop(p->services);
 		informer_stop(p->slices);
 	}
+	health_free(p->health);
 	loop_free(p->loop);
 	MAP_EACH(&p->states, e) {
 		struct service_state *s = e->value;
@@ -717,6 +722,7 @@ bool proxy_start(const struct proxy_opts *opts, struct proxy **ret, struct err *
 	p->table = xstrdup(table);
 	p->bridge = xstrdup(opts->bridge ? opts->bridge : "");
 	p->loop = loop_new("proxy");
+	p->health = health_new(p->loop);
 	if (!loop_call(p->loop, informers_begin, p) || !loop_start_thread(p->loop, err)) {
 		proxy_free(p);
 		return false;

@@ -2,6 +2,9 @@
 /* services.c - see services.h. */
 #include "network/services.h"
 
+#include "network/ipam.h"
+
+#include <arpa/inet.h>
 #include <ctype.h>
 
 enum { ENDPOINTS_MAX = 4096, AFFINITY_MARK = 0x43000000 };
@@ -31,14 +34,15 @@ static int by_address(const void *a, const void *b) {
 	return str_cmp(((const struct endpoint *)a)->address, ((const struct endpoint *)b)->address);
 }
 
-/* Only what cannot break out of a script's element. */
+/* One element that nft refuses would keep all Services out: what goes into a script is checked here, whoever checked it before. */
 static bool is_ipv4(struct str s) {
-	for (size_t i = 0; i < s.len; i++) {
-		if (!isdigit((unsigned char)s.ptr[i]) && s.ptr[i] != '.') {
-			return false;
-		}
+	char text[INET_ADDRSTRLEN];
+	struct in_addr a;
+	if (s.len >= sizeof(text)) {
+		return false;
 	}
-	return s.len >= 7 && s.len <= 15;
+	snprintf(text, sizeof(text), "%.*s", STR_ARG(s));
+	return inet_pton(AF_INET, text, &a) == 1;
 }
 
 static bool condition(const struct value *e, unsigned name, bool absent) {
@@ -190,6 +194,34 @@ static void outside(struct maker *m, struct str ip, struct str proto, int port, 
 	element(m, "ext_ips", arena_str(m->a, ip), policy_local ? S("return") : S("goto masq"));
 }
 
+/* loadBalancerSourceRanges: only from there. */
+static void source_ranges(struct maker *m, const struct value *spec, struct str key) {
+	VEC(struct ip_range) ranges = { 0 };
+	const struct value *given = value_get(spec, N_loadBalancerSourceRanges);
+	VALUE_EACH(given, g) {
+		struct ip_range r;
+		struct err err = { 0 };
+		if (ip_range_parse(str_trim(value_as_str(g)), &r, &err)) {
+			VEC_PUSH(&ranges, r);
+		}
+	}
+	if (value_len(given)) {
+		element(m, "lb_closed", key, S(""));
+	}
+	for (size_t i = 0; i < ranges.len; i++) {
+		bool inside = false; /* another one, or the same once more: an interval set takes no overlaps */
+		for (size_t j = 0; j < ranges.len; j++) {
+			inside |= i != j && ip_range_has(&ranges.at[j], ip_range_nth(&ranges.at[i], 0)) &&
+				(ranges.at[j].prefix < ranges.at[i].prefix || (ranges.at[j].prefix == ranges.at[i].prefix && j < i));
+		}
+		if (!inside) {
+			char text[IP_TEXT_MAX];
+			element(m, "lb_from", arena_printf(m->a, "%.*s . %s/%d", STR_ARG(key), ip_text(ip_range_nth(&ranges.at[i], 0), text), ranges.at[i].prefix), S(""));
+		}
+	}
+	VEC_RELEASE(&ranges);
+}
+
 static void port_rules(struct maker *m, const struct value *svc, const struct value *p, const struct value *const *slices, size_t n) {
 	const struct value *spec = value_get(svc, N_spec);
 	struct str given = value_str_at(p, N_protocol), proto_up = given.len ? given : S("TCP");
@@ -206,6 +238,7 @@ static void port_rules(struct maker *m, const struct value *svc, const struct va
 	endpoints_collect(m->a, slices, n, value_str_at(p, N_name), proto_up, m->node, &found);
 	endpoints_choose(&found, false, &all);
 	endpoints_choose(&found, true, &local);
+	m->out->local_endpoints = MAX(m->out->local_endpoints, (int)local.len);
 
 	struct str key = arena_printf(m->a, "%.*s . %.*s . %d", STR_ARG(proto), STR_ARG(ip), port);
 	frontend(m, &kinds[0][0], key, itp_local ? &local : &all, itp_local && all.len > 0, affinity);
@@ -218,6 +251,7 @@ static void port_rules(struct maker *m, const struct value *svc, const struct va
 	VALUE_EACH(value_at(svc, N_status, N_loadBalancer, N_ingress), e) {
 		if (is_ipv4(value_str_at(e, N_ip)) && !str_eq(value_str_at(e, N_ipMode), S("Proxy"))) {
 			outside(m, value_str_at(e, N_ip), proto, port, &all, &local, etp_local, affinity);
+			source_ranges(m, spec, arena_printf(m->a, "%.*s . %.*s . %d", STR_ARG(proto), STR_ARG(value_str_at(e, N_ip)), port));
 		}
 	}
 	if (node_port > 0 && node_port <= 65535) {
@@ -255,6 +289,10 @@ void service_rules_make(struct arena *a, const struct value *svc, const struct v
 		m.affinity_s = (int)value_as_int_or(value_at(spec, N_sessionAffinityConfig, N_clientIP, N_timeoutSeconds), 10800);
 		m.affinity_s = m.affinity_s < 1 ? 1 : MIN(m.affinity_s, 86400);
 		VEC_PUSH(&ret->affinity_s, m.affinity_s);
+	}
+	if (str_eq(value_str_at(spec, N_type), S("LoadBalancer")) && is_local(spec, N_externalTrafficPolicy)) {
+		int64_t port = value_int_at(spec, N_healthCheckNodePort);
+		ret->health_port = port > 0 && port <= 65535 ? (int)port : 0;
 	}
 	VALUE_EACH(value_get(spec, N_ports), p) {
 		port_rules(&m, svc, p, slices, slices_len);
@@ -301,6 +339,8 @@ void services_table_text(const struct services_table *t, struct buf *out) {
 		"\tmap ext_ips { type ipv4_addr : verdict; }\n"
 		"\tset cluster_ips { type ipv4_addr; }\n"
 		"\tset hairpin { type ipv4_addr . ipv4_addr; }\n"
+		"\tset lb_closed { type " FRONTEND "; }\n"
+		"\tset lb_from { type " FRONTEND " . ipv4_addr; flags interval; }\n"
 		"\tset np_tcp { type inet_service; }\n"
 		"\tset np_udp { type inet_service; }\n"
 		"\tset np_sctp { type inet_service; }\n",
@@ -319,7 +359,9 @@ void services_table_text(const struct services_table *t, struct buf *out) {
 		from_outside);
 	/* Service without endpoints: before the address is looked at any further. From outside, a Local frontend comes first: it drops. */
 	buf_printf(out,
-		"\tchain reject_pre { type filter hook prerouting priority -110; ct state new jump no_endpoints; }\n"
+		"\tchain reject_pre {\n\t\ttype filter hook prerouting priority -110;\n"
+		"\t\tct state new meta l4proto . ip daddr . th dport @lb_closed meta l4proto . ip daddr . th dport . ip saddr != @lb_from drop\n"
+		"\t\tct state new jump no_endpoints\n\t}\n"
 		"\tchain reject_out { type filter hook output priority -110; ct state new jump no_endpoints; }\n"
 		"\tchain aff_pre { type filter hook prerouting priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n"
 		"\tchain aff_out { type filter hook output priority -90; ct state new ct status dnat meta mark vmap @aff_rec; }\n");

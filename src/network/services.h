@@ -24,6 +24,8 @@ struct service_rules {
 	/* Chains that must be there: "c3", "x1", "c3a"; each once. */
 	VEC(struct str) chains;
 	VEC(int) affinity_s; /* timeouts in use */
+	int health_port;     /* healthCheckNodePort; 0: none */
+	int local_endpoints; /* of the port that has most of them here */
 };
 void service_rules_release(struct service_rules *r);
 

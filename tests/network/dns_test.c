@@ -238,8 +238,8 @@ struct upstream {
 	int udp, tcp, port;
 	pthread_t thread;
 	_Atomic int queries;
-	bool silent, lies; /* no answers; first a wrong id, then a wrong name */
-	volatile bool end;
+	_Atomic bool silent, lies; /* no answers; first a wrong id, then a wrong name */
+	_Atomic bool end;
 };
 
 /* Anything has the address 192.0.2.1; "none." does not exist; "big." is truncated on UDP. */

@@ -67,6 +67,20 @@ static const struct service_case {
 		"hairpin 10.244.0.5 . 10.244.0.5\n"
 		"svc tcp . 10.96.0.1 . 80 : goto c1a\n"
 		"svc tcp . 192.0.2.1 . 80 : goto c1a\n" },
+	{ "load balancer for some",
+		"{clusterIP: 10.96.0.1, type: LoadBalancer, loadBalancerSourceRanges: [10.1.0.0/16, ' 10.0.0.0/8', 10.1.0.0/16, 192.0.2.0/24, 192.0.2.1/24, 'fd00::/8'], ports: [{name: http, port: 80}]}, "
+		"status: {loadBalancer: {ingress: [{ip: 203.0.113.1}]}}",
+		{ SLICE "[{addresses: [10.244.0.5]}, {addresses: [999.0.0.1]}]" },
+		"cluster_ips 10.96.0.1\n"
+		"ep_c tcp . 10.96.0.1 . 80 . 0 : 10.244.0.5 . 8080\n"
+		"ep_c tcp . 203.0.113.1 . 80 . 0 : 10.244.0.5 . 8080\n"
+		"ext_ips 203.0.113.1 : goto masq\n"
+		"hairpin 10.244.0.5 . 10.244.0.5\n"
+		"lb_closed tcp . 203.0.113.1 . 80\n"
+		"lb_from tcp . 203.0.113.1 . 80 . 10.0.0.0/8\n"
+		"lb_from tcp . 203.0.113.1 . 80 . 192.0.2.0/24\n"
+		"svc tcp . 10.96.0.1 . 80 : goto c1\n"
+		"svc tcp . 203.0.113.1 . 80 : goto c1\n" },
 	{ "only those that end", "{clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}",
 		{ SLICE "[{addresses: [10.244.0.5], conditions: {ready: false, serving: true, terminating: true}}, {addresses: [10.244.0.6], conditions: {ready: false, serving: false, terminating: true}}]" },
 		"cluster_ips 10.96.0.1\n"

@@ -217,11 +217,21 @@ static void test_terminating(void **state) {
 }
 
 static void test_load_balancer(void **state) {
-	service("lb", 8, "  type: LoadBalancer\n  externalTrafficPolicy: Local\n", "status: {loadBalancer: {ingress: [{ip: 192.0.2.8}, {ip: 192.0.2.9, ipMode: Proxy}]}}\n");
+	service("lb", 8, "  type: LoadBalancer\n  externalTrafficPolicy: Local\n  healthCheckNodePort: 31008\n", "status: {loadBalancer: {ingress: [{ip: 192.0.2.8}, {ip: 192.0.2.9, ipMode: Proxy}]}}\n");
 	slice("lb", IPS(b.ip));
 	lab_expect(&outside, TCP, "192.0.2.8", 80, as(&b, outside.ip));
 	lab_expect(&a, TCP, "192.0.2.8", 80, as(&b, a.ip));
 	lab_expect(&outside, TCP, "192.0.2.9", 80, "timeout"); /* not ours: it goes on */
+	lab_expect(&outside, TCP, "192.168.77.1", 31008, "HTTP/1.1 200 OK");
+	slice("lb", IPS("10.244.9.9!"));
+	lab_expect(&outside, TCP, "192.168.77.1", 31008, "HTTP/1.1 503 Service Unavailable");
+	slice("lb", IPS(b.ip));
+	fake_change(&fake, GVR_SERVICES, S("default"), S("lb"), "spec: {loadBalancerSourceRanges: [192.168.70.0/24, 198.51.100.0/24]}");
+	lab_expect(&outside, TCP, "192.0.2.8", 80, "timeout");
+	fake_change(&fake, GVR_SERVICES, S("default"), S("lb"), "spec: {loadBalancerSourceRanges: [192.168.77.2/32, 198.51.100.0/24]}");
+	lab_expect(&outside, TCP, "192.0.2.8", 80, "b ");
+	fake_change(&fake, GVR_SERVICES, S("default"), S("lb"), "spec: {loadBalancerSourceRanges: [192.168.77.0/24, 192.168.0.0/16, 192.168.0.0/16, 10.0.0.0/8]}");
+	lab_expect(&outside, TCP, "192.0.2.8", 80, "b ");
 	gone("lb");
 }
 
