@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* jwt.c - see jwt.h. The header is the only JSON read here: a flat object, of which alg and kid count. Any thread. */
+/*
+ * jwt.c - see jwt.h. The header is the only JSON read here: a flat object, of which alg and kid count. Any thread.
+ *
+ * A client shows the same token with each request, and a signature that was good once stays good: each key remembers
+ * the digests of tokens that it has verified lately. Whether the token still counts is the caller's to check each time.
+ */
 #include "net/jwt.h"
 
 #include <openssl/bn.h>
@@ -8,17 +13,21 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <pthread.h>
 
 #include "net/digest.h"
 #include "net/x509.h"
 
 #define TOKEN_MAX 65536
 #define EC_HALF 32 /* bytes of r and of s on P-256 */
+#define VERIFIED 1024 /* digests that a key remembers, each in the place that its first bytes say */
 
 struct jwt_key {
 	EVP_PKEY *key;
 	bool ec, is_private;
 	char id[48]; /* 43 characters of base64url */
+	pthread_mutex_t lock;
+	uint8_t (*verified)[SHA256_BYTES]; /* under lock; NULL until there is one */
 };
 
 static bool is_private_pem(struct str pem) {
@@ -49,6 +58,7 @@ bool jwt_key_new(struct str pem, struct jwt_key **ret, struct err *err) {
 	OPENSSL_free(der);
 	struct jwt_key *k = xcalloc(1, sizeof(*k));
 	*k = (struct jwt_key){ .key = key, .ec = p256, .is_private = private };
+	pthread_mutex_init(&k->lock, NULL);
 	snprintf(k->id, sizeof(k->id), "%.*s", STR_ARG(base64url_encode(&a, (struct str){ (char *)digest, sizeof(digest) })));
 	*ret = k;
 	return true;
@@ -57,6 +67,8 @@ bool jwt_key_new(struct str pem, struct jwt_key **ret, struct err *err) {
 void jwt_key_free(struct jwt_key *k) {
 	if (k) {
 		EVP_PKEY_free(k->key);
+		pthread_mutex_destroy(&k->lock);
+		free(k->verified);
 		free(k);
 	}
 }
@@ -180,6 +192,39 @@ static bool signature_ok(const struct jwt_key *k, const struct token *t) {
 	return ok;
 }
 
+static uint8_t *place_of(const struct jwt_key *k, const uint8_t digest[SHA256_BYTES]) {
+	return k->verified[(digest[0] << 8 | digest[1]) % VERIFIED];
+}
+
+static bool verified_before(struct jwt_key *k, const uint8_t digest[SHA256_BYTES]) {
+	pthread_mutex_lock(&k->lock);
+	bool known = k->verified && memcmp(place_of(k, digest), digest, SHA256_BYTES) == 0;
+	pthread_mutex_unlock(&k->lock);
+	return known;
+}
+
+static void verified_remember(struct jwt_key *k, const uint8_t digest[SHA256_BYTES]) {
+	pthread_mutex_lock(&k->lock);
+	if (!k->verified) {
+		k->verified = xcalloc(VERIFIED, sizeof(*k->verified));
+	}
+	memcpy(place_of(k, digest), digest, SHA256_BYTES);
+	pthread_mutex_unlock(&k->lock);
+}
+
+static bool token_ok(struct jwt_key *k, struct str token, const struct token *t) {
+	uint8_t digest[SHA256_BYTES];
+	sha256(token, digest);
+	if (verified_before(k, digest)) {
+		return true;
+	}
+	bool ok = signature_ok(k, t);
+	if (ok) {
+		verified_remember(k, digest);
+	}
+	return ok;
+}
+
 bool jwt_verify(struct jwt_key *const *keys, size_t n, struct str token, struct arena *a, struct str *ret_claims_json, struct err *err) {
 	struct token t = { 0 };
 	if (!token_split(token, a, &t, err)) {
@@ -189,7 +234,7 @@ bool jwt_verify(struct jwt_key *const *keys, size_t n, struct str token, struct 
 	for (size_t i = 0; i < n; i++) {
 		/* The key decides the algorithm, never the token. */
 		bool fits = str_eqc(alg, keys[i]->ec ? "ES256" : "RS256") && (!kid.ptr || str_eqc(kid, keys[i]->id));
-		if (fits && signature_ok(keys[i], &t)) {
+		if (fits && token_ok(keys[i], token, &t)) {
 			*ret_claims_json = t.claims;
 			return true;
 		}

@@ -238,6 +238,8 @@ static void test_tokens(void **state) {
 		assert_true(jwt_sign(private, S("{\"sub\":\"system:serviceaccount:default:a\"}"), &a, &token, &err));
 		assert_true(jwt_verify(&public, 1, token, &a, &claims, &err));
 		assert_str(claims, "{\"sub\":\"system:serviceaccount:default:a\"}");
+		assert_true(jwt_verify(&public, 1, token, &a, &claims, &err)); /* again, from memory */
+		assert_str(claims, "{\"sub\":\"system:serviceaccount:default:a\"}");
 		assert_true(jwt_peek(token, &a, &claims, &err));
 		for (size_t i = 0; i < token.len; i++) { /* no single character can change */
 			struct str forged = arena_str(&a, token);
