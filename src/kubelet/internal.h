@@ -192,6 +192,7 @@ struct pod {
 	const char *fail_reason;
 	char *fail_message;
 	nsec_t kill_grace_end;      /* mono; 0: not terminating */
+	nsec_t drain_end;           /* mono: until then nothing is ended; 0: not decided */
 	VEC(struct ctr *) ctrs;     /* by the spec's order: init, app, ephemeral */
 	VEC(struct pod_sandbox) sandboxes; /* oldest first; the last is the current one */
 	struct pod_ips ips;

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "base/file.h"
+#include "client/selector.h"
 #include "kubelet/hook.h"
 #include "kubelet/images.h"
 #include "kubelet/internal.h"
@@ -24,6 +25,8 @@
 #define RETRY_FIRST (NSEC_PER_SEC / 2)
 #define RETRY_MAX (10 * NSEC_PER_SEC)
 #define GRACE_UNKNOWN 30 /* of a pod that only the runtime knows */
+#define DRAIN (400 * NSEC_PER_MSEC)
+#define DRAIN_GRACE_MIN 2 /* seconds */
 
 /* ---- what is there ---------------------------------------------------------------------------------- */
 
@@ -518,6 +521,56 @@ static bool kill_all(struct pod *p, struct arena *a, const struct value *pod) {
 	return !runs;
 }
 
+static bool has_service(struct pod *p, const struct value *pod) {
+	struct client_list all = { 0 };
+	bool found = false;
+
+	if (!p->k->services_informer) {
+		return false;
+	}
+	informer_list(p->k->services_informer, p->ns, &all);
+	for (size_t i = 0; !found && i < all.len; i++) {
+		auto_arena struct arena a = { 0 };
+		const struct value *selector = value_at(all.at[i]->root, N_spec, N_selector);
+		found = value_len(selector) > 0 && selector_matches(selector_from_map(&a, selector), value_at(pod, N_metadata, N_labels));
+	}
+	client_list_release(&all);
+	return found;
+}
+
+static bool has_pre_stop(const struct value *pod) {
+	VALUE_EACH(value_at(pod, N_spec, N_containers), c) {
+		if (value_is_set(value_get(c, N_lifecycle), N_preStop)) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A pod that serves is deleted: the proxies take its address out at the same time as we hear of it. Its programs get
+ * their stop signal a moment later, so that no new connection meets a closed port. Counts towards the grace period; a pod
+ * that waits by itself (preStop), does not serve, or is to go at once is not held up.
+ */
+static bool draining(struct pod *p, const struct value *pod, const struct value *old) {
+	nsec_t now = clock_mono();
+
+	if (p->drain_end == 0) {
+		const struct value *ready = value_find_by(value_get(old, N_conditions), N_type, S("Ready"));
+		bool serves = pod && !p->pass_gone && !p->failed && str_eq(value_str_at(ready, N_status), S("True"));
+		bool drain = serves && pod_grace_seconds(pod) >= DRAIN_GRACE_MIN && !has_pre_stop(pod) && has_service(p, pod);
+		p->drain_end = drain ? now + DRAIN : now;
+	}
+	if (p->drain_end > now && (p->pass_gone || pod_grace_seconds(pod) < DRAIN_GRACE_MIN)) {
+		p->drain_end = now; /* deleted again, with less patience */
+	}
+	if (p->drain_end > now) {
+		pass_wake(p, p->drain_end - now);
+		return true;
+	}
+	return false;
+}
+
 static bool release(struct pod *p, struct arena *a, const struct value *pod) {
 	struct err err = { 0 };
 
@@ -535,8 +588,8 @@ static bool release(struct pod *p, struct arena *a, const struct value *pod) {
 	return true;
 }
 
-static void sync_terminating(struct pod *p, struct arena *a, const struct value *pod) {
-	if (!kill_all(p, a, pod)) {
+static void sync_terminating(struct pod *p, struct arena *a, const struct value *pod, const struct value *old) {
+	if (draining(p, pod, old) || !kill_all(p, a, pod)) {
 		return;
 	}
 	/* messages and exit codes are read before their files go */
@@ -675,7 +728,7 @@ void pod_pass(struct pod *p) {
 		}
 	}
 	if (p->stage == POD_TERMINATING) {
-		sync_terminating(p, &a, pod);
+		sync_terminating(p, &a, pod, old);
 		look_again(p, &a, pod);
 		if (p->stage == POD_TERMINATING) { /* ended while we looked */
 			bool runs = false;
