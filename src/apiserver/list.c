@@ -63,8 +63,7 @@ static bool take_snapshot(struct req *r, struct list_page *p, struct err *err) {
 			return false;
 		}
 		p->from = start;
-		if (rv < 0) {
-			p->inconsistent = true;
+		if (rv < 0) { /* the rest of an expired list: what is there now, consistent from here on */
 			cache_snapshot(r->st->cache, &p->snap);
 			return true;
 		}
@@ -158,7 +157,7 @@ struct str list_continue(struct req *r, const struct list_page *p, const struct 
 		size_t end = p->to.len ? tree_rank(p->snap.root, p->to) : tree_len(p->snap.root);
 		*ret_remaining = (int64_t)(end - tree_rank(p->snap.root, next));
 	}
-	return token_make(r->a, p->inconsistent ? -1 : p->snap.revision, next);
+	return token_make(r->a, p->snap.revision, next);
 }
 
 /* ---- printing ------------------------------------------------------------------------------------ */

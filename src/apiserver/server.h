@@ -229,7 +229,6 @@ struct list_page {
 	struct str from, to;       /* range of keys */
 	struct selection sel;
 	int64_t limit;             /* 0: all */
-	bool inconsistent;
 };
 NODISCARD bool list_begin(struct req *r, struct list_page *ret, struct err *err);
 void list_end(struct list_page *p);

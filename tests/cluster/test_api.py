@@ -907,6 +907,12 @@ def test_restart_keeps_everything():
         # the history before the start is not there any more
         out = server.fails(410, "GET", "/api/v1/configmaps?resourceVersion=1&resourceVersionMatch=Exact")
         assert out["reason"] == "Expired"
+        token = base64.urlsafe_b64encode(b'{"v":"meta.k8s.io/v1","rv":1,"start":"default/a\\u0000"}').decode().rstrip("=")
+        out = server.fails(410, "GET", "/api/v1/configmaps?limit=1&continue=" + token)
+        assert out["message"].startswith("The provided continue parameter is too old to display a consistent list result.")
+        out = server.ok("GET", "/api/v1/configmaps?limit=1&continue=" + out["metadata"]["continue"])
+        assert out["items"][0]["metadata"]["name"] == "kept" and out["metadata"]["continue"]
+        assert len(server.ok("GET", "/api/v1/configmaps?limit=1&continue=" + out["metadata"]["continue"])["items"]) == 1
         events = list(server.watch("/api/v1/configmaps?watch=1&timeoutSeconds=1&resourceVersion=1"))
         assert [(e["type"], e["object"]["code"], e["object"]["reason"]) for e in events] == [("ERROR", 410, "Expired")]
     finally:
