@@ -10,3 +10,9 @@ $(RUNTIME_DRIVER): $(OUT)/obj/tests/runtime/cri_driver.o $(call room_libs,runtim
 .PHONY: test-runtime
 test-runtime: images images-oci $(RUNTIME_DRIVER)
 	@CRI_DRIVER=$(abspath $(RUNTIME_DRIVER)) python3 tests/runtime/runtime_test.py
+
+# make test-vm        the same on Debian's kernel with pure cgroup v2, in an emulated machine; not part of `make test`
+.PHONY: test-vm
+test-vm: images images-oci $(RUNTIME_DRIVER)
+	@CRI_DRIVER=$(abspath $(RUNTIME_DRIVER)) tests/vm/run
+	@CRI_DRIVER=$(abspath $(RUNTIME_DRIVER)) NESTED=1 tests/vm/run Life_crun Config_crun

@@ -13,6 +13,8 @@
 
 #define RING_MIN 64
 #define RING_MAX 16384
+#define RING_BYTES ((size_t)16 << 20) /* of objects that only the ring still holds; beyond it the oldest go, but for RING_KEPT */
+#define RING_KEPT 1024
 #define EVENT_FRESH (75 * NSEC_PER_SEC)    /* the ring grows rather than drop what is younger, as upstream's */
 #define COMPACT_AFTER (300 * NSEC_PER_SEC) /* upstream's compaction interval */
 #define COMPACT_MARKS 16
@@ -32,6 +34,7 @@ struct cache {
 	struct ring_slot *ring;   /* cap is a power of two */
 	size_t cap;
 	uint64_t tail, head;      /* positions of the oldest event and of the next one */
+	size_t ring_bytes;        /* of the states before and of deleted objects */
 	int64_t oldest;           /* the ring leads back to this revision */
 };
 
@@ -100,9 +103,15 @@ static struct ring_slot *ring_at(struct cache *c, uint64_t position) {
 	return &c->ring[position & (c->cap - 1)];
 }
 
+/* What an event keeps alive: the state before it, and for a deletion the last one. */
+static size_t event_bytes(const struct cache_event *e) {
+	return (e->before ? e->before->obj->bytes : 0) + (e->type == WATCH_DELETED ? e->now->obj->bytes : 0);
+}
+
 static void ring_drop(struct cache *c) {
 	struct ring_slot *s = ring_at(c, c->tail++);
 
+	c->ring_bytes -= event_bytes(s->event);
 	c->oldest = s->event->revision;
 	cache_event_unref(TAKE(s->event));
 }
@@ -130,6 +139,10 @@ static void ring_push(struct cache *c, struct cache_event *e) {
 		}
 	}
 	*ring_at(c, c->head++) = (struct ring_slot){ .event = e, .at = now };
+	c->ring_bytes += event_bytes(e);
+	while (c->ring_bytes > RING_BYTES && c->head - c->tail > RING_KEPT) {
+		ring_drop(c);
+	}
 }
 
 /* ---- the feed (store's thread) ------------------------------------------------------------------ */

@@ -221,7 +221,9 @@ static void event_write(struct recorder *r, const struct pending *p) {
 		if (hurry) {
 			break;
 		}
+		pool_wait_begin();
 		clock_sleep((100 << attempt) * NSEC_PER_MSEC);
+		pool_wait_end();
 	}
 	log_debug("recorder", "event was not written", kv_str("reason", reason), kv_err(&err));
 }

@@ -13,6 +13,7 @@
 #define ADDRESSES_MAX 1000
 #define MANAGED_BY S("endpoints.kubernetes.io/managed-by")
 #define MANAGER S("endpoint-controller")
+#define GONE S("gone|") /* in a key: the Service was deleted */
 #define OVER_CAPACITY S("endpoints.kubernetes.io/over-capacity")
 
 struct endpoints {
@@ -141,14 +142,15 @@ static bool write(struct endpoints *c, const struct value *service, const struct
 
 static bool sync(void *arg, struct str key, struct err *err) {
 	struct endpoints *c = arg;
-	struct str ns, name;
+	struct str ns, name, rest = key;
+	bool gone = str_starts(key, GONE) && str_cut(key, '|', &name, &rest);
 
-	key_split(key, &ns, &name);
+	key_split(rest, &ns, &name);
 	auto_obj struct obj *service = informer_get(c->services->informer, ns, name);
 	auto_obj struct obj *is = informer_get(c->endpoints->informer, ns, name);
 	if (!service || meta_deleting(service->root)) {
-		/* named like the Service, not owned by it: goes with it here */
-		return !is || service || !str_eq(meta_label(is->root, MANAGED_BY), MANAGER) || client_delete(c->frame->client, GVR_ENDPOINTS, ns, name, err) ||
+		/* named like the Service, not owned by it: goes with it here, whoever made it; without a Service it may be anything */
+		return !is || service || !(gone || str_eq(meta_label(is->root, MANAGED_BY), MANAGER)) || client_delete(c->frame->client, GVR_ENDPOINTS, ns, name, err) ||
 			err->code == ERR_NOT_FOUND;
 	}
 	if (!service_selects(service->root)) {
@@ -171,8 +173,9 @@ static bool sync(void *arg, struct str key, struct err *err) {
 static void service_changed(void *arg, struct obj *old, struct obj *now) {
 	struct endpoints *c = arg;
 	auto_arena struct arena a = { 0 };
+	struct str key = meta_key(&a, (now ? now : old)->root);
 
-	work_queue_add(c->queue, meta_key(&a, (now ? now : old)->root));
+	work_queue_add(c->queue, now ? key : arena_printf(&a, "gone|%.*s", STR_ARG(key)));
 }
 
 static void pod_changed(void *arg, struct obj *old, struct obj *now) {

@@ -197,6 +197,7 @@ size_t frame_parallel(size_t n, size_t parallel, bool (*fn)(void *arg, size_t i,
 		}
 	}
 	parallel_work(p);
+	pool_wait_begin();
 	pthread_mutex_lock(&p->lock);
 	while (p->finished < n) {
 		pthread_cond_wait(&p->all, &p->lock);
@@ -206,6 +207,7 @@ size_t frame_parallel(size_t n, size_t parallel, bool (*fn)(void *arg, size_t i,
 		*err = p->err;
 	}
 	pthread_mutex_unlock(&p->lock);
+	pool_wait_end();
 	parallel_unref(p);
 	return succeeded;
 }

@@ -127,13 +127,19 @@ static void resources_make(struct node *n, struct arena *a, struct value *status
 
 	set_qty(a, capacity, "cpu", quantity_of_milli(k->cpu_milli, QUANTITY_DECIMAL_SI));
 	set_qty(a, capacity, "ephemeral-storage", quantity_of(k->ephemeral_bytes / 1024 * 1024, QUANTITY_BINARY_SI));
-	set_qty(a, capacity, "hugepages-2Mi", quantity_of(0, QUANTITY_DECIMAL_SI));
+	int64_t huge_bytes = 0;
+	for (size_t i = 0; i < n->machine.huge_len; i++) {
+		int64_t page = n->machine.huge[i].page_bytes, bytes = page * n->machine.huge[i].pages;
+		struct str name = arena_printf(a, "hugepages-%.*s", STR_ARG(quantity_text(a, quantity_of(page, QUANTITY_BINARY_SI))));
+		set_qty(a, capacity, name.ptr, quantity_of(bytes, QUANTITY_BINARY_SI));
+		set_qty(a, allocatable, name.ptr, quantity_of(bytes, QUANTITY_BINARY_SI));
+		huge_bytes += bytes;
+	}
 	set_qty(a, capacity, "memory", quantity_of(k->memory_bytes, QUANTITY_BINARY_SI));
 	set_qty(a, capacity, "pods", quantity_of(pods, QUANTITY_DECIMAL_SI));
 	set_qty(a, allocatable, "cpu", quantity_of_milli(kubelet_allocatable_cpu_milli(k), QUANTITY_DECIMAL_SI));
 	set_qty(a, allocatable, "ephemeral-storage", quantity_of(k->ephemeral_bytes / 10 * 9, QUANTITY_DECIMAL_SI));
-	set_qty(a, allocatable, "hugepages-2Mi", quantity_of(0, QUANTITY_DECIMAL_SI));
-	set_qty(a, allocatable, "memory", quantity_of(kubelet_allocatable_memory(k), QUANTITY_BINARY_SI));
+	set_qty(a, allocatable, "memory", quantity_of(MAX(kubelet_allocatable_memory(k) - huge_bytes, 0), QUANTITY_BINARY_SI));
 	set_qty(a, allocatable, "pods", quantity_of(pods, QUANTITY_DECIMAL_SI));
 	/* extended resources that somebody put into the capacity stay, and may be used */
 	const struct value *have = value_get(old, N_capacity);
@@ -349,6 +355,33 @@ static bool node_register(struct node *n, struct arena *a, struct err *err) {
 	return true;
 }
 
+/* Events are about the node as upstream refers to it: by its name also as uid. */
+static void node_event(struct node *n, const char *reason, const char *text) {
+	auto_arena struct arena a = { 0 };
+	struct value *about = value_new_object(&a), *meta;
+
+	value_set_str(&a, about, N_kind, S("Node"));
+	value_set_str(&a, about, N_apiVersion, S("v1"));
+	meta = value_ensure_object(&a, about, N_metadata);
+	value_set_str(&a, meta, N_name, str_c(n->k->o.node_name));
+	value_set_str(&a, meta, N_uid, str_c(n->k->o.node_name));
+	recorder_event(n->k->recorder, about, "Normal", reason, "%s", text);
+}
+
+static struct str ready_of(const struct value *status) {
+	return value_str_at(value_find_by(value_get(status, N_conditions), N_type, S("Ready")), N_status);
+}
+
+static void tell_ready(struct node *n, const struct value *old, const struct value *now) {
+	auto_arena struct arena a = { 0 };
+	bool ready = str_eq(ready_of(now), S("True"));
+
+	if (!str_eq(ready_of(old), ready_of(now))) {
+		node_event(n, ready ? "NodeReady" : "NodeNotReady",
+			arena_printf(&a, "Node %s status is now: %s", n->k->o.node_name, ready ? "NodeReady" : "NodeNotReady").ptr);
+	}
+}
+
 /* The whole status in one patch; conditions and addresses are merged by type on the other side, so they are sent whole. */
 static bool status_bring(struct node *n, struct arena *a, struct err *err) {
 	const struct value *old = value_get(n->have->root, N_status);
@@ -364,6 +397,7 @@ static bool status_bring(struct node *n, struct arena *a, struct err *err) {
 	if (!client_patch(n->k->o.client, GVR_NODES, S(""), str_c(n->k->o.node_name), S("status"), PATCH_STRATEGIC, patch, &ret, err)) {
 		return false;
 	}
+	tell_ready(n, old, status);
 	if (ret) {
 		obj_unref(n->have);
 		n->have = ret;
@@ -555,6 +589,7 @@ static void on_lease_timer(struct loop_timer *t) {
 static void begin(void *arg) {
 	struct node *n = arg;
 
+	node_event(n, "Starting", "Starting kubelet.");
 	kubelet_node_wake(n);
 	loop_timer_start(n->k->loop, &n->lease_timer, NSEC_PER_MSEC, on_lease_timer);
 }

@@ -17,6 +17,10 @@ struct machine {
 	struct str machine_id, system_uuid, boot_id, kernel, os_image;
 	int cpus;
 	int64_t memory_bytes, disk_bytes, swap_bytes;
+	struct {
+		int64_t page_bytes, pages;
+	} huge[4];
+	size_t huge_len;
 };
 void machine_read(struct arena *a, const char *dir, struct machine *ret);
 const char *machine_arch(void); /* "amd64" */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* node_info.c - reads what the machine is from /proc, /sys and /etc. What is missing stays empty. */
+#include <dirent.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 #include <sys/utsname.h>
@@ -63,6 +64,29 @@ static int64_t meminfo(const char *key) {
 	return 0;
 }
 
+/* Huge pages that were set aside at boot or since: /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages. */
+static void huge_read(struct machine *m) {
+	DIR *d = opendir("/sys/kernel/mm/hugepages");
+
+	for (struct dirent *e; d && m->huge_len < ARRAY_LEN(m->huge) && (e = readdir(d));) {
+		auto_arena struct arena a = { 0 };
+		struct str name = str_c(e->d_name);
+		int64_t kib, pages = 0;
+		if (!str_starts(name, S("hugepages-")) || !str_ends(name, S("kB")) || !str_to_i64(str_sub(name, 10, name.len - 2), &kib)) {
+			continue;
+		}
+		struct str text = read_line(&a, pod_path_fmt(&a, "/sys/kernel/mm/hugepages/%s/nr_hugepages", e->d_name));
+		if (!str_to_i64(text, &pages)) {
+			continue;
+		}
+		m->huge[m->huge_len].page_bytes = kib * 1024;
+		m->huge[m->huge_len++].pages = pages;
+	}
+	if (d) {
+		closedir(d);
+	}
+}
+
 void machine_read(struct arena *a, const char *dir, struct machine *ret) {
 	struct utsname u = { 0 };
 	struct statvfs fs;
@@ -84,6 +108,7 @@ void machine_read(struct arena *a, const char *dir, struct machine *ret) {
 	if (ret->system_uuid.len == 0) {
 		ret->system_uuid = ret->machine_id;
 	}
+	huge_read(ret);
 	if (statvfs(dir, &fs) == 0) {
 		ret->disk_bytes = (int64_t)(fs.f_blocks * fs.f_frsize);
 	}

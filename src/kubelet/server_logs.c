@@ -14,7 +14,8 @@
 #include "net/url.h"
 
 #define FOLLOWERS_MAX 1000
-#define BACKLOG_HIGH ((size_t)512 << 10)
+#define BACKLOG_MAX ((size_t)1 << 20)     /* of one reader */
+#define BACKLOG_HIGH (BACKLOG_MAX / 2)    /* above it, and only then, the stream tells when all is sent */
 #define LINGER (50 * NSEC_PER_MSEC) /* the monitor may write the last bytes just after the end was seen */
 
 struct follower {
@@ -324,7 +325,7 @@ static void follow(struct server *s, struct http_exchange *x, struct log_reader 
 	snprintf(f->ctr_id, sizeof(f->ctr_id), "%.*s", STR_ARG(ctr->id));
 	f->all->alive++;
 	f->stream = http_stream_start(x, 200, S("text/plain"), &(struct http_stream_opts){ .on_close = on_close, .on_drain = on_drain, .arg = f,
-		.backlog_max = 4 << 20 });
+		.backlog_max = BACKLOG_MAX });
 	struct http_stream *stream = f->stream;
 	if (!loop_call(s->k->loop, follow_begin, f)) {
 		http_stream_end(stream);

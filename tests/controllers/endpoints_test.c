@@ -96,11 +96,30 @@ static void test_publish(void **state) {
 	world_free(w);
 }
 
+/* Endpoints go with their Service, also those that somebody made for one without a selector; others are left alone. */
+static void test_deleted(void **state) {
+	struct world *w = world_new(FAKE_KUBELET_OFF, "endpoints");
+	struct err err = { 0 };
+
+	obj_unref(fake_add(&w->fake, GVR_ENDPOINTS, "metadata: {name: alone}"));
+	obj_unref(fake_add(&w->fake, GVR_ENDPOINTS, "metadata: {name: manual}"));
+	obj_unref(fake_add(&w->fake, GVR_SERVICES, "metadata: {name: manual}\nspec: {ports: [{port: 80}]}"));
+	obj_unref(fake_add(&w->fake, GVR_SERVICES, SERVICE));
+	WAIT_FOR(fake_count(&w->fake, GVR_ENDPOINTS, DEFAULT) == 3);
+	assert_true(client_delete(w->client, GVR_SERVICES, DEFAULT, S("manual"), &err));
+	assert_true(client_delete(w->client, GVR_SERVICES, DEFAULT, S("web"), &err));
+	WAIT_FOR(fake_count(&w->fake, GVR_ENDPOINTS, DEFAULT) == 1);
+	auto_obj struct obj *alone = fake_get(&w->fake, GVR_ENDPOINTS, DEFAULT, S("alone"));
+	assert_non_null(alone);
+	world_free(w);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_many),
 		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_deleted),
 	};
 	return cmocka_run_group_tests_name("endpoints", tests, NULL, NULL);
 }

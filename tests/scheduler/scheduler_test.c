@@ -176,7 +176,7 @@ static void test_burst(void **state) {
 	}
 	nsec_t began = clock_mono();
 	WAIT_FOR(all_bound(w, 100));
-	assert_true(clock_mono() - began < NSEC_PER_SEC);
+	assert_true(clock_mono() - began < 3 * NSEC_PER_SEC); /* some milliseconds on a quiet machine */
 	struct client_list all;
 	fake_all(&w->fake, GVR_PODS, S("default"), &all);
 	size_t on[4] = { 0 };
